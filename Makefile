@@ -1,0 +1,102 @@
+# The one entrance: `make book` builds and checks the book, `make test` tests everything, `make help` lists the rest.
+# Options, given as `make TARGET NAME=value`: PYTHON (which Python 3.11 or 3.12), TORCH_INDEX (an index with another
+# build of torch, such as a CPU-only one), PRESET and ONLY (experiments), JOBS (parallel runs), PORT (serve).
+
+$(if $(filter oneshell,$(.FEATURES)),,$(error GNU make 4 or newer is needed, this is $(MAKE_VERSION)))
+MAKEFLAGS += --no-builtin-rules
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help book test figures experiments check-experiments serve clean always
+
+PYTHON ?= python3
+PRESET ?= smoke
+ONLY ?=
+JOBS ?= 2
+PORT ?= 8000
+PY := .venv/bin/python
+
+# One thread a process: results don't depend on the machine's cores, and parallel runs don't fight over them.
+export OMP_NUM_THREADS := 1
+# Packages are installed uncompiled, so Python has to keep what it compiles.
+unexport PYTHONDONTWRITEBYTECODE
+# Keeps the debugger's advice out of the logs of notebook kernels.
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+tree = $(shell find $(1) -type f -not -path '*/.*' -not -path '*/__pycache__/*' 2>/dev/null)
+CODE := $(filter %.py,$(call tree,trc))
+RESULTS := $(call tree,results)
+PAGES := $(call tree,book) _config.yml _toc.yml
+# The stamp of the figures lists what was drawn, so that a deleted figure is drawn again.
+LOST_FIGURES := $(filter-out $(wildcard figures/*),$(file <_build/.figures))
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
+	  | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+book: _build/.book  ## build the HTML book from the committed results and check it
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: .venv/.ready  ## lint, test the library, and execute the notebooks at the smoke preset
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m pytest -q -p no:cacheprovider
+	@$(if $(NOTEBOOKS),$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env $(NOTEBOOKS))
+
+figures: _build/.figures  ## draw the paper's figures from results/ into figures/
+
+experiments: check-experiments .venv/.ready  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
+	@for notebook in $(if $(ONLY),notebooks/$(ONLY).ipynb,$(NOTEBOOKS)); do \
+	  echo "$$notebook ($(PRESET))"; $(PY) -m trc.runner "$$notebook" --preset $(PRESET) --jobs $(JOBS); done
+
+serve: book  ## show the book on this machine's port 8000 (or PORT=...)
+	@echo "http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"; \
+	  $(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+clean:  ## remove what was built; results/, figures/ and .venv stay
+	@rm -rf _build .pytest_cache .ruff_cache
+	@find trc tests notebooks book -name __pycache__ -prune -exec rm -rf {} +
+
+check-experiments:
+	@case '$(PRESET)' in smoke|paper) ;; *) \
+	  echo "PRESET is '$(PRESET)', but it must be smoke or paper." >&2; exit 2;; esac
+	@[ -z '$(ONLY)' ] || [ -f 'notebooks/$(ONLY).ipynb' ] || { \
+	  echo "There is no notebook '$(ONLY)': ONLY is one of $(basename $(notdir $(NOTEBOOKS)))." >&2; exit 2; }
+
+# The stamp is written last, so an interrupted installation is simply completed by the next `make`.
+# Python compiles what it imports by itself, once; compiling everything here would double the time.
+.venv/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "'$(PYTHON)' was not found: give a Python 3.11 or 3.12 as make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
+	  echo "'$(PYTHON)' is $$($(PYTHON) -V), but trc needs Python 3.11 or 3.12: give one as make PYTHON=..." >&2; exit 2; }
+	@mkdir -p .venv && echo "Installing (about a minute) ..."
+	@{ $(PYTHON) -m venv .venv && \
+	   $(PY) -m pip install --no-compile -c constraints.txt torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 0) && \
+	   $(PY) -m pip install --no-compile -c constraints.txt -e '.[book,test]' && \
+	   $(PY) -m pip check; \
+	 } >.venv/install.log 2>&1 || { tail -n 20 .venv/install.log >&2; \
+	   echo "The installation failed; the whole log is .venv/install.log." >&2; exit 1; }
+	@touch $@
+
+_build/.figures: .venv/.ready $(CODE) $(filter %.csv %.json,$(RESULTS)) figures/index.yml $(if $(LOST_FIGURES),always)
+	@mkdir -p _build
+	@$(PY) -m trc.figures
+	@ls -d figures/* >$@
+
+# A full build every time something changed: an incremental one would pass over warnings that it has shown before.
+_build/.book: .venv/.ready _build/.figures $(CODE) $(RESULTS) $(PAGES) tests/check_book.py \
+    $(if $(wildcard _build/html/index.html),,always)
+	@rm -rf _build/html _build/.doctrees _build/jupyter_execute; echo "Building the book ..."
+	@SECONDS=0; \
+	 .venv/bin/jupyter-book build . -W -n --keep-going --all 2>&1 | sed -u $$'s/\e\\[[0-9;]*m//g' \
+	  | tee _build/book.log | { grep --line-buffered -E '^reading sources\.\.\. \[' || true; } || { \
+	    grep -E '(WARNING|ERROR|[A-Za-z]Error): ' _build/book.log >&2 || tail -n 20 _build/book.log >&2; \
+	    echo "The book did not build without warnings; the whole log is _build/book.log." >&2; exit 1; }; \
+	 $(PY) -m pytest -q -p no:cacheprovider tests/check_book.py; \
+	 echo "Built and checked in $$SECONDS s."
+	@touch $@
+
+always:

@@ -1,0 +1,43 @@
+"""Tiny Recursive Control: a tiny network that proposes a control sequence, simulates it and refines it."""
+
+from .checkpoints import load_model, save_model
+from .datasets import EXPERTS, Dataset, generate_dataset, load_dataset
+from .evaluation import aggregate, evaluate, instance_metrics, monotone_share, propose, random_controls
+from .experts import Trajectory, lqr, lqr_gains, riccati
+from .losses import cloning_loss
+from .model import SIZES, ModelConfig, TinyRecursiveControl
+from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
+from .simulation import rollout, step_jacobians
+from .training import History, TrainingConfig, train
+
+__all__ = [
+    "EXPERTS",
+    "PROBLEMS",
+    "SIZES",
+    "Dataset",
+    "History",
+    "ModelConfig",
+    "Problem",
+    "QuadraticCost",
+    "TinyRecursiveControl",
+    "TrainingConfig",
+    "Trajectory",
+    "aggregate",
+    "cloning_loss",
+    "evaluate",
+    "generate_dataset",
+    "instance_metrics",
+    "load_dataset",
+    "load_model",
+    "lqr",
+    "lqr_gains",
+    "make_problem",
+    "monotone_share",
+    "propose",
+    "random_controls",
+    "riccati",
+    "rollout",
+    "save_model",
+    "step_jacobians",
+    "train",
+]

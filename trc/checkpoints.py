@@ -1,0 +1,92 @@
+"""A trained model as one ``.safetensors`` file: weights, and the configuration as JSON in the header."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from .files import require_file, writing
+from .model import ModelConfig, TinyRecursiveControl
+from .problems import PROBLEMS, Problem, make_problem
+
+#: The one key of the header; several would be written in random order.
+CHECKPOINT_KEY = "trc"
+
+
+def save_model(model: TinyRecursiveControl, path: str | Path, training: dict[str, Any] | None = None) -> Path:
+    """Write weights and configuration to one ``.safetensors`` file (the configuration as JSON in its header).
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    path : str or Path
+    training : dict, optional
+        How the model was trained, kept beside the configuration.
+    """
+    header = {
+        "config": model.config.to_dict(),
+        "problem": None if model.problem is None else model.problem.recipe(),
+        "needs_simulator": model.needs_simulator,
+        "training": training,
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with writing(path) as file:
+        file.write(safetensors.torch.save(tensors, {CHECKPOINT_KEY: json.dumps(header, sort_keys=True)}))
+    return Path(path)
+
+
+def load_model(path: str | Path, problem: Problem | None = None) -> TinyRecursiveControl:
+    """Read what :func:`save_model` wrote; the model knows its problem, so feedback works at once.
+
+    Parameters
+    ----------
+    path : str or Path
+    problem : Problem, optional
+        Needed only for a problem that is not one of ``trc.PROBLEMS``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated or foreign, or its weights don't fit its configuration.
+    """
+    header, tensors = _read_checkpoint(path)
+    try:
+        config = ModelConfig.from_dict(header["config"])
+        recipe = header["problem"]
+        if problem is None and recipe is not None and recipe["name"] in PROBLEMS:
+            problem = make_problem(recipe["name"], **recipe["settings"])
+        model = TinyRecursiveControl(config, problem)
+        model.load_state_dict(tensors)
+        model.needs_simulator = bool(header["needs_simulator"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _unreadable(path, error) from None
+    return model.eval()
+
+
+def read_training_record(path: str | Path) -> dict[str, Any]:
+    """How a checkpoint was trained, as given to :func:`save_model`; empty if nothing was given."""
+    return _read_checkpoint(path)[0].get("training") or {}
+
+
+def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a checkpoint; no pickle is loaded."""
+    path = require_file(path, "checkpoint", "make one with trc.save_model(model, path)")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[CHECKPOINT_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise _unreadable(path, error) from None
+    return header, tensors
+
+
+def _unreadable(path: str | Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{path} is not a readable trc checkpoint ({reason}).")

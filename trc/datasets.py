@@ -1,0 +1,155 @@
+"""The LQR generator: sample instances, solve them with a teacher, save and load them as ``.npz``."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .experts import Trajectory, lqr
+from .files import require_file, writing
+from .problems import Problem, make_problem
+
+EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {"lqr": lqr}
+
+#: Instances are solved in chunks of this many, whatever the number of jobs, so that the bytes never change.
+CHUNK = 1024
+
+ARRAYS = ("initial_states", "target_states", "control_sequences", "state_trajectories", "costs")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Solved instances of a problem and the recipe that makes them again.
+
+    Parameters
+    ----------
+    initial_states, target_states : Tensor ``[N, n]``
+    control_sequences : Tensor ``[N, T, m]``
+    state_trajectories : Tensor ``[N, T+1, n]``
+    costs : Tensor ``[N]``
+    recipe : dict
+        Problem with its settings, expert, seed, number of samples and scale of the initial box.
+    """
+
+    initial_states: Tensor
+    target_states: Tensor
+    control_sequences: Tensor
+    state_trajectories: Tensor
+    costs: Tensor
+    recipe: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    def __post_init__(self) -> None:
+        n, sizes = len(self), {name: len(getattr(self, name)) for name in ARRAYS}
+        horizon = self.control_sequences.shape[1] if self.control_sequences.ndim == 3 else -1
+        states = self.state_trajectories
+        if set(sizes.values()) != {n} or states.ndim != 3 or states.shape[1] != horizon + 1:
+            shapes = {name: list(getattr(self, name).shape) for name in ARRAYS}
+            raise ValueError(
+                "a dataset needs [N, n] initial and target states, [N, T, m] controls, [N, T+1, n] states "
+                f"and [N] costs that agree, got {shapes}."
+            )
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that these instances belong to."""
+        recipe = self.recipe["problem"]
+        return make_problem(recipe["name"], **recipe["settings"])
+
+    def check_problem(self, problem: Problem) -> None:
+        """Raise ``ValueError`` unless the dataset was made for exactly this problem."""
+        mine, theirs = self.recipe["problem"], problem.recipe()
+        if mine["name"] != theirs["name"]:
+            raise ValueError(f"the dataset is for {mine['name']!r}, not for {theirs['name']!r}; generate another.")
+        differing = [key for key, value in theirs["settings"].items() if mine["settings"].get(key) != value]
+        if differing:
+            raise ValueError(
+                f"the dataset was made for another {theirs['name']!r}: {', '.join(differing)} differ; "
+                "generate another, or make the problem with the dataset's settings (dataset.problem)."
+            )
+
+    def save(self, path: str | Path) -> Path:
+        """Write a compressed ``.npz`` (same data, same bytes); the recipe goes in as JSON text."""
+        arrays = {name: getattr(self, name).numpy() for name in ARRAYS}
+        with writing(path) as file:
+            np.savez_compressed(file, **arrays, recipe=np.array(json.dumps(self.recipe, sort_keys=True)))
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote. No pickle is loaded.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated, foreign, or its arrays don't fit together.
+        """
+        path = require_file(path, "dataset", "make one with trc.generate_dataset(...).save(path)")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in (*ARRAYS, "recipe")}
+            recipe = json.loads(str(arrays.pop("recipe")))
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            reason = str(error) or type(error).__name__
+            raise ValueError(f"{path} is not a readable trc dataset ({reason}); generate it again.") from None
+        return cls(**{name: torch.from_numpy(array) for name, array in arrays.items()}, recipe=recipe)
+
+
+def generate_dataset(
+    problem: Problem,
+    num_samples: int,
+    *,
+    seed: int,
+    expert: str = "lqr",
+    scale: float = 1.0,
+    progress: bool = False,
+) -> Dataset:
+    """Sample instances and solve each with a teacher, in float64.
+
+    Parameters
+    ----------
+    problem : Problem
+    num_samples : int
+    seed : int
+        The same seed gives the same bytes.
+    expert : str
+        One of ``trc.EXPERTS``.
+    scale : float
+        Widens the box of initial states (1.5 and 2: out of distribution).
+    progress : bool
+        Show a progress bar.
+    """
+    if expert not in EXPERTS:
+        raise ValueError(f"unknown expert {expert!r}; known are {', '.join(EXPERTS)}.")
+    generator = torch.Generator().manual_seed(seed)
+    initial, target = problem.sample(num_samples, generator=generator, scale=scale, dtype=torch.float64)
+    chunks = list(zip(initial.split(CHUNK), target.split(CHUNK), strict=True))
+    solved = [EXPERTS[expert](problem, *chunk) for chunk in tqdm(chunks, desc=expert, disable=not progress)]
+    recipe = {"problem": problem.recipe(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
+    return Dataset(
+        initial_states=initial,
+        target_states=target,
+        control_sequences=torch.cat([s.controls for s in solved]),
+        state_trajectories=torch.cat([s.states for s in solved]),
+        costs=torch.cat([s.cost for s in solved]),
+        recipe=recipe,
+    )
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Read a dataset; see :meth:`Dataset.load`."""
+    return Dataset.load(path)

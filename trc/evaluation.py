@@ -1,0 +1,137 @@
+"""Metrics of controls and models, an instance at a time and together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .experts import lqr
+from .model import TinyRecursiveControl
+from .problems import Problem
+from .simulation import rollout
+
+#: Models are evaluated in chunks of this many instances, so that the numbers don't depend on the batch.
+CHUNK = 1024
+
+
+def random_controls(problem: Problem, num_samples: int, generator: torch.Generator) -> Tensor:
+    """Controls ``[B, T, m]`` drawn uniformly between their bounds, float64."""
+    shape = (num_samples, problem.horizon, problem.control_dim)
+    unit = torch.rand(shape, generator=generator, dtype=torch.float64)
+    low, high = problem.bounds(unit)
+    return low + unit * (high - low)
+
+
+@torch.no_grad()
+def propose(model: TinyRecursiveControl, initial: Tensor, target: Tensor, iterations: int | None = None) -> Tensor:
+    """All iterates ``[B, K+1, T, m]`` that the model proposes, the initial guess first.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+        Put into evaluation mode for the call.
+    initial, target : Tensor ``[B, n]``
+    iterations : int, optional
+    """
+    was_training = model.training
+    model.eval()
+    dtype = next(model.parameters()).dtype
+    chunks = zip(initial.to(dtype).split(CHUNK), target.to(dtype).split(CHUNK), strict=True)
+    iterates = [model(*chunk, return_all_iterations=True, iterations=iterations)["all_controls"] for chunk in chunks]
+    model.train(was_training)
+    return torch.cat(iterates).to(initial.dtype)
+
+
+@torch.no_grad()
+def instance_metrics(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor) -> dict[str, Tensor]:
+    """Metrics of each instance, ``[B]`` each, computed in float64.
+
+    Parameters
+    ----------
+    problem : Problem
+    initial, target : Tensor ``[B, n]``
+    controls : Tensor ``[B, T, m]``
+
+    Returns
+    -------
+    dict
+        ``terminal_error`` and its ``position_error`` and ``velocity_error``, ``success`` (0 or 1), ``cost`` and
+        ``control_effort`` (sum of squared controls).
+    """
+    problem.check_states(initial, target)
+    initial, target, controls = initial.double(), target.double(), controls.double()
+    states = rollout(problem, initial, controls)
+    error = states[:, -1] - target
+    norm = error.norm(dim=-1)
+    return {
+        "terminal_error": norm,
+        "position_error": error[:, list(problem.position_dims)].norm(dim=-1),
+        "velocity_error": error[:, list(problem.velocity_dims)].norm(dim=-1),
+        "success": (norm < problem.success_threshold).double(),
+        "cost": problem.cost(states, controls, target),
+        "control_effort": controls.square().sum((-1, -2)),
+    }
+
+
+def aggregate(metrics: dict[str, Tensor], reference_cost: Tensor) -> dict[str, float]:
+    """Means over the instances, and the gap to a reference cost.
+
+    Parameters
+    ----------
+    metrics : dict
+        From :func:`instance_metrics`.
+    reference_cost : Tensor ``[B]``
+        Cost of the reference on the same instances.
+
+    Returns
+    -------
+    dict
+        The mean of each metric (``success`` is the share of successes), and ``gap``: mean cost over mean reference
+        cost minus one, with ``gap_median`` and ``gap_p99`` of the per-instance gaps.
+    """
+    per_instance = metrics["cost"] / reference_cost - 1
+    return {name: values.mean().item() for name, values in metrics.items()} | {
+        "gap": (metrics["cost"].mean() / reference_cost.mean() - 1).item(),
+        "gap_median": per_instance.median().item(),
+        "gap_p99": per_instance.quantile(0.99).item(),
+    }
+
+
+def evaluate(
+    model: TinyRecursiveControl,
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    *,
+    reference_cost: Tensor | None = None,
+    iterations: int | None = None,
+) -> dict[str, float]:
+    """Metrics of a model's last iterate, simulated on `problem`.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    problem : Problem
+    initial, target : Tensor ``[B, n]``
+    reference_cost : Tensor ``[B]``, optional
+        What the gap is measured against; saturated LQR on the same instances by default.
+    iterations : int, optional
+        Refinements; as many as the model was made for by default.
+
+    Returns
+    -------
+    dict
+        See :func:`aggregate`; also ``monotone_share``, the share of instances whose cost never rises from one
+        iterate to the next.
+    """
+    iterates = propose(model, initial, target, iterations)
+    if reference_cost is None:
+        reference_cost = lqr(problem, initial.double(), target.double()).cost
+    metrics = [instance_metrics(problem, initial, target, iterates[:, k]) for k in range(iterates.shape[1])]
+    costs = torch.stack([m["cost"] for m in metrics], 1)
+    return aggregate(metrics[-1], reference_cost) | {"monotone_share": monotone_share(costs)}
+
+
+def monotone_share(costs: Tensor) -> float:
+    """Share of instances whose cost ``[B, K+1]`` never rises from one iterate to the next."""
+    return (costs.diff(dim=1) <= 0).all(1).double().mean().item()

@@ -1,0 +1,89 @@
+"""The finite-horizon linear quadratic regulator, its feedback clipped to the control bounds.
+
+On a linear problem whose bounds are not active this is the optimum. With active bounds, or nonlinear dynamics
+(linearised at the target), it is a good teacher and not the optimum. Source: Anderson and Moore (1990).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..problems import Problem
+from ..simulation import step_jacobians
+from .trajectory import Trajectory
+
+
+def riccati(
+    A: Tensor, B: Tensor, drift: Tensor, Q: Tensor, R: Tensor, Q_final: Tensor, horizon: int
+) -> tuple[Tensor, Tensor]:
+    """Backward Riccati recursion for ``e_{t+1} = A e_t + B u_t + drift``.
+
+    Writes the cost to go as ``eᵀ P e + 2 pᵀ e + const`` and minimises over ``u`` at each step.
+
+    Parameters
+    ----------
+    A, B : Tensor ``[..., n, n]``, ``[..., n, m]``
+    drift : Tensor ``[..., n]``
+        Zero when the target is an equilibrium.
+    Q, R, Q_final : Tensor
+    horizon : int
+
+    Returns
+    -------
+    gains, offsets : Tensor ``[..., T, m, n]``, ``[..., T, m]``
+        The optimal control is ``u_t = -gains_t e_t - offsets_t``.
+    """
+    P = Q_final.expand(*A.shape[:-2], *Q_final.shape)
+    p = torch.zeros_like(drift)
+    gains, offsets = [], []
+    for _ in range(horizon):
+        BtP = B.mT @ P
+        pushed = (P @ drift.unsqueeze(-1)).squeeze(-1) + p  # gradient of the cost to go at e = 0, u = 0, halved
+        factor = torch.linalg.cholesky(R + BtP @ B)
+        gain = torch.cholesky_solve(BtP @ A, factor)
+        offset = torch.cholesky_solve(B.mT @ pushed.unsqueeze(-1), factor).squeeze(-1)
+        closed = A - B @ gain
+        p = (closed.mT @ pushed.unsqueeze(-1)).squeeze(-1)
+        P = Q + A.mT @ P @ closed
+        P = (P + P.mT) / 2
+        gains.append(gain)
+        offsets.append(offset)
+    return torch.stack(gains[::-1], -3), torch.stack(offsets[::-1], -2)
+
+
+def lqr_gains(problem: Problem, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` of the problem linearised at each target and zero control."""
+    zero = target.new_zeros(len(target), problem.control_dim)
+    A, B = step_jacobians(problem, target, zero)
+    drift = problem.step(target, zero, problem.parameters) - target
+    return riccati(A, B, drift, *problem.cost.matrices(target), problem.horizon)
+
+
+def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
+    """Saturated LQR: time-varying feedback towards the target, clipped to the bounds, on the true dynamics.
+
+    Parameters
+    ----------
+    problem : Problem
+    initial, target : Tensor ``[B, n]``
+
+    Returns
+    -------
+    Trajectory
+        In the dtype of `initial`; computed in float64.
+    """
+    problem.check_states(initial, target)
+    x, goal = initial.double(), target.double()
+    distinct, which = goal.unique(dim=0, return_inverse=True)  # one Riccati recursion a distinct target
+    gains, offsets = lqr_gains(problem, distinct)
+    states, controls = [x], []
+    for t in range(problem.horizon):
+        deviation = (x - goal).unsqueeze(-1)
+        u = problem.clip(-(gains[which, t] @ deviation).squeeze(-1) - offsets[which, t])
+        x = problem.step(x, u, problem.parameters)
+        states.append(x)
+        controls.append(u)
+    trajectory = torch.stack(states, 1), torch.stack(controls, 1)
+    cost = problem.cost(*trajectory, goal)
+    return Trajectory(*(tensor.to(initial.dtype) for tensor in (*trajectory, cost)))

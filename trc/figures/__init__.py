@@ -1,0 +1,25 @@
+"""Figures from results; the only room that knows matplotlib. ``python -m trc.figures`` draws those of the paper."""
+
+from .index import FUNCTIONS, Entry, draw, read_index
+from .paper import gains, iterates, learning, methods, phase_portrait
+from .sketches import architecture
+from .style import METHODS, PROBLEM_TITLES, color, label, save, style
+
+__all__ = [
+    "FUNCTIONS",
+    "METHODS",
+    "PROBLEM_TITLES",
+    "Entry",
+    "architecture",
+    "color",
+    "draw",
+    "gains",
+    "iterates",
+    "label",
+    "learning",
+    "methods",
+    "phase_portrait",
+    "read_index",
+    "save",
+    "style",
+]

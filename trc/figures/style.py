@@ -1,0 +1,101 @@
+"""The style sheet of every figure: one colour a method, fonts that embed, files that repeat byte for byte."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from ..files import writing
+
+#: Okabe and Ito's colour-blind-safe palette, one colour a method everywhere; greys are methods that know nothing.
+METHODS: dict[str, tuple[str, str]] = {
+    "random": ("random controls", "#9a9a9a"),
+    "zero": ("zero controls", "#5c5c5c"),
+    "untrained": ("untrained network", "#e69f00"),
+    "cloned": ("cloned, no feedback", "#56b4e9"),
+    "cloned_feedback": ("cloned, error feedback", "#0072b2"),
+    "lqr": ("saturated LQR", "#009e73"),
+}
+
+PROBLEM_TITLES = {"double_integrator": "Double integrator", "van_der_pol": "Van der Pol"}
+
+INK, MUTED, RULE = "#222222", "#6b6b6b", "#d9d9d9"
+
+#: Full text width of the paper, in inches.
+WIDTH = 7.0
+
+_RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "trc",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the house style; the caller's settings come back afterwards."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+def label(method: str) -> str:
+    """Name of a method as printed."""
+    return METHODS[method][0]
+
+
+def color(method: str) -> str:
+    """Colour of a method."""
+    return METHODS[method][1]
+
+
+def iterate_colors(count: int) -> list[tuple[float, ...]]:
+    """One colour an iterate: from pale to deep blue, the last one the darkest."""
+    shades = plt.get_cmap("YlGnBu")
+    return [shades(0.3 + 0.65 * k / max(count - 1, 1)) for k in range(count)]
+
+
+def save(figure: Figure, stem: str | Path) -> list[Path]:
+    """Write a figure as ``.svg`` and ``.pdf``, without dates, whole or not at all."""
+    stem = Path(stem)
+    paths = []
+    with style():
+        for suffix, metadata in ((".svg", {"Date": None}), (".pdf", {"CreationDate": None, "ModDate": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix[1:], metadata=metadata)
+            with writing(stem.with_suffix(suffix)) as file:
+                file.write(buffer.getvalue())
+            paths.append(stem.with_suffix(suffix))
+    plt.close(figure)
+    return paths

@@ -1,0 +1,152 @@
+"""The strict, frozen configuration of a Tiny Recursive Control network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from ..problems import Problem
+
+FEEDBACKS = ("none", "error")
+
+#: What the three sizes change together: width, depth and heads.
+SIZES: dict[str, dict[str, int]] = {
+    "small": {"latent_dim": 64, "hidden_dim": 128, "num_blocks": 2, "num_heads": 2},
+    "medium": {"latent_dim": 128, "hidden_dim": 256, "num_blocks": 3, "num_heads": 4},
+    "large": {"latent_dim": 256, "hidden_dim": 512, "num_blocks": 4, "num_heads": 8},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything that fixes the network's shape and the meaning of its inputs and outputs.
+
+    Parameters
+    ----------
+    state_dim, control_dim, control_horizon : int
+        ``n``, ``m`` and ``T``.
+    latent_dim, hidden_dim, num_blocks, num_heads : int
+        Width of the latent, width of every hidden layer, reasoning blocks, attention heads.
+    num_outer_cycles : int
+        Refinement iterations ``K``; the call may override it, since the weights are the same.
+    num_inner_cycles : int
+        Passes ``n`` of the reasoning blocks within one refinement iteration.
+    feedback : {"error", "none"}
+        What the simulator tells the network between iterations: the terminal error, or nothing.
+    control_low, control_high : tuple of float, one a control dimension
+    state_scale : tuple of float, one a state dimension
+        States, targets and errors are divided by this (the problem's ranges, never sample statistics).
+    time_scale : float
+        Remaining time is divided by this.
+    """
+
+    state_dim: int
+    control_dim: int
+    control_horizon: int
+    latent_dim: int
+    hidden_dim: int
+    num_blocks: int
+    num_heads: int
+    num_outer_cycles: int = 3
+    num_inner_cycles: int = 3
+    feedback: str = "error"
+    control_low: tuple[float, ...]
+    control_high: tuple[float, ...]
+    state_scale: tuple[float, ...]
+    time_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "state_dim",
+            "control_dim",
+            "control_horizon",
+            "latent_dim",
+            "hidden_dim",
+            "num_blocks",
+            "num_heads",
+            "num_outer_cycles",
+            "num_inner_cycles",
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+        if self.latent_dim % self.num_heads:
+            raise ValueError(f"latent_dim {self.latent_dim} must be a multiple of num_heads {self.num_heads}.")
+        if self.feedback not in FEEDBACKS:
+            raise ValueError(f"unknown feedback {self.feedback!r}; known are {', '.join(FEEDBACKS)}.")
+        for name, size in (
+            ("control_low", self.control_dim),
+            ("control_high", self.control_dim),
+            ("state_scale", self.state_dim),
+        ):
+            value = tuple(map(float, getattr(self, name)))
+            if len(value) != size:
+                raise ValueError(f"{name} needs {size} entries, one a dimension, got {value}.")
+            object.__setattr__(self, name, value)
+        if not all(low < high for low, high in zip(self.control_low, self.control_high, strict=True)):
+            raise ValueError(f"control_low must be below control_high, got {self.control_low} and {self.control_high}.")
+        if not all(scale > 0 for scale in (*self.state_scale, self.time_scale)):
+            raise ValueError(
+                f"state_scale and time_scale must be positive, got {self.state_scale} and {self.time_scale}."
+            )
+
+    @classmethod
+    def of_size(
+        cls,
+        size: str,
+        *,
+        problem: Problem | None = None,
+        state_dim: int | None = None,
+        control_dim: int | None = None,
+        control_horizon: int | None = None,
+        **changes: Any,
+    ) -> Self:
+        """The preset `size`, its dimensions, bounds and scales taken from `problem`.
+
+        Without a problem the dimensions default to 2, 1 and 15 and the bounds to ±4 (those of the double
+        integrator), and inputs are not scaled. Dimensions given beside a problem must agree with it.
+        """
+        if size not in SIZES:
+            raise ValueError(f"unknown size {size!r}; known are {', '.join(SIZES)}.")
+        given = {"state_dim": state_dim, "control_dim": control_dim, "control_horizon": control_horizon}
+        if problem is not None:
+            from_problem = {
+                "state_dim": problem.state_dim,
+                "control_dim": problem.control_dim,
+                "control_horizon": problem.horizon,
+                "control_low": problem.control_low,
+                "control_high": problem.control_high,
+                "state_scale": problem.state_scale,
+                "time_scale": problem.duration,
+            }
+            for name, value in given.items():
+                if value is not None and value != from_problem[name]:
+                    raise ValueError(
+                        f"{name}={value} does not match the problem {problem.name!r}, "
+                        f"which has {from_problem[name]}; leave it out."
+                    )
+            return cls.from_dict({**SIZES[size], **from_problem, **changes})
+        defaults = {"state_dim": 2, "control_dim": 1, "control_horizon": 15}
+        dims = {name: defaults[name] if value is None else value for name, value in given.items()}
+        free = {
+            "control_low": (-4.0,) * dims["control_dim"],
+            "control_high": (4.0,) * dims["control_dim"],
+            "state_scale": (1.0,) * dims["state_dim"],
+        }
+        return cls.from_dict({**SIZES[size], **dims, **free, **changes})
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> Self:
+        """Build from a mapping; an unknown or missing key is a ``ValueError`` that lists the known ones."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ValueError(f"unknown model setting {', '.join(unknown)}; known are {', '.join(known)}.")
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise ValueError(f"incomplete model settings: {error}.") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain mapping, for JSON."""
+        return asdict(self)

@@ -1,0 +1,232 @@
+"""Tiny Recursive Control: propose a control sequence, simulate it, refine it, with the same weights each time."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..problems import Problem, check_tensor
+from ..simulation import Dynamics, rollout
+from .config import ModelConfig
+from .layers import perceptron
+from .recursion import RecursiveRefinement
+
+
+class TinyRecursiveControl(nn.Module):
+    """A network of 0.1 to 2.6 million parameters that proposes and refines whole control sequences.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    problem : Problem, optional
+        The simulator behind the feedback. It is no parameter of the network; checkpoints keep its recipe.
+
+    Examples
+    --------
+    >>> import torch, trc
+    >>> problem = trc.make_problem("double_integrator")
+    >>> model = trc.TinyRecursiveControl.create_medium(problem=problem)
+    >>> model.num_parameters()
+    530590
+    >>> x0, target = problem.sample(4, generator=torch.Generator().manual_seed(0))
+    >>> model(x0, target)["controls"].shape
+    torch.Size([4, 15, 1])
+    """
+
+    def __init__(self, config: ModelConfig, problem: Problem | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.problem = problem
+        self.needs_simulator = False  # set by training with feedback, kept in checkpoints
+        d, hidden = config.latent_dim, config.hidden_dim
+        flat = config.control_horizon * config.control_dim
+        self.encode_state = perceptron(2 * config.state_dim + 1, hidden, d)
+        self.initial_controls = perceptron(d, hidden, flat)
+        self.recursion = RecursiveRefinement(config)
+        self.decode_residual = perceptron(d + flat, hidden, flat)
+        self._start_small()
+        low, high = torch.tensor(config.control_low), torch.tensor(config.control_high)
+        self.register_buffer("control_low", low, persistent=False)
+        self.register_buffer("control_high", high, persistent=False)
+        self.register_buffer("state_scale", torch.tensor(config.state_scale), persistent=False)
+
+    @classmethod
+    def create(cls, size: str, *, problem: Problem | None = None, seed: int | None = None, **settings: Any) -> Self:
+        """A freshly initialised network of a size.
+
+        Parameters
+        ----------
+        size : {"small", "medium", "large"}
+        problem : Problem, optional
+            Gives dimensions, bounds and scales, and the simulator; otherwise ``state_dim``, ``control_dim`` and
+            ``control_horizon`` say the dimensions.
+        seed : int, optional
+            Seed of the initial weights; torch's current random state is used otherwise, and left as it was if given.
+        **settings
+            Any field of :class:`~trc.ModelConfig`.
+        """
+        config = ModelConfig.of_size(size, problem=problem, **settings)
+        if seed is None:
+            return cls(config, problem)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(config, problem)
+
+    @classmethod
+    def create_small(cls, **settings: Any) -> Self:
+        """Latent 64, hidden 128, 2 blocks, 2 heads. See :meth:`create`."""
+        return cls.create("small", **settings)
+
+    @classmethod
+    def create_medium(cls, **settings: Any) -> Self:
+        """Latent 128, hidden 256, 3 blocks, 4 heads. See :meth:`create`."""
+        return cls.create("medium", **settings)
+
+    @classmethod
+    def create_large(cls, **settings: Any) -> Self:
+        """Latent 256, hidden 512, 4 blocks, 8 heads. See :meth:`create`."""
+        return cls.create("large", **settings)
+
+    def forward(
+        self,
+        current_state: Tensor,
+        target_state: Tensor,
+        time_remaining: Tensor | float | None = None,
+        dynamics_fn: Dynamics | None = None,
+        return_all_iterations: bool = False,
+        iterations: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Propose controls and refine them.
+
+        Parameters
+        ----------
+        current_state, target_state : Tensor ``[B, n]``
+        time_remaining : Tensor ``[B]`` or float, optional
+            Seconds left; the whole horizon by default.
+        dynamics_fn : callable, optional
+            ``(states [B, n], controls [B, T, m])`` to final states ``[B, n]`` or trajectories ``[B, T+1, n]``, used
+            for the feedback instead of the model's own problem.
+        return_all_iterations : bool
+        iterations : int, optional
+            Number of refinements; ``config.num_outer_cycles`` by default, any number is possible.
+
+        Returns
+        -------
+        dict
+            ``controls`` ``[B, T, m]``. If feedback was active also ``errors`` ``[B, K, n]``: the terminal error of
+            iterates 0 to K-1, as the network saw it. With `return_all_iterations` also ``all_controls``
+            ``[B, K+1, T, m]`` (the initial guess first), ``all_latents`` ``[B, K+1, d]`` and, if the feedback's
+            simulator gives trajectories, ``all_states`` ``[B, K, T+1, n]``.
+        """
+        config = self.config
+        check_tensor(current_state, (None, config.state_dim), "current_state")
+        check_tensor(target_state, (len(current_state), config.state_dim), "target_state")
+        iterations = config.num_outer_cycles if iterations is None else iterations
+        if iterations < 0:
+            raise ValueError(f"iterations must not be negative, got {iterations}.")
+        simulate = self._simulator(dynamics_fn)
+
+        problem = self.encode_state(self._inputs(current_state, target_state, time_remaining))  # (B, d)
+        z, controls = problem, self._initial(problem)
+        all_controls, all_latents, all_states, errors = [controls], [z], [], []
+        for _ in range(iterations):
+            error = None
+            if simulate is not None:
+                states = self._simulate(simulate, current_state, controls)
+                errors.append((states[:, -1] if states.ndim == 3 else states) - target_state)
+                all_states.append(states)
+                error = errors[-1] / self.state_scale
+            scaled = self._scale(controls).flatten(1)
+            z = self.recursion(z, self.recursion.context(problem, scaled, error), config.num_inner_cycles)
+            residual = torch.tanh(self.decode_residual(torch.cat((z, scaled), -1))).view_as(controls)
+            step = residual * (self.control_high - self.control_low) / 4  # at most half a symmetric bound
+            controls = (controls + step).clamp(self.control_low, self.control_high)
+            all_controls.append(controls)
+            all_latents.append(z)
+
+        output = {"controls": controls}
+        if errors:
+            output["errors"] = torch.stack(errors, 1)
+        if return_all_iterations:
+            output["all_controls"] = torch.stack(all_controls, 1)
+            output["all_latents"] = torch.stack(all_latents, 1)
+            if all_states and all_states[0].ndim == 3:
+                output["all_states"] = torch.stack(all_states, 1)
+        return output
+
+    def num_parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def parameter_table(self) -> list[tuple[str, int]]:
+        """Parts of the network and their parameters, in the order of the data's way; they add up to the total."""
+
+        def count(*modules: nn.Module) -> int:
+            return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+        recursion = self.recursion
+        return [
+            ("state encoder", count(self.encode_state)),
+            ("initial generator", count(self.initial_controls)),
+            ("error encoder", count(recursion.encode_error)),
+            ("control and error embedding", count(recursion.embed_controls, recursion.embed_error)),
+            ("reasoning blocks", count(recursion.blocks)),
+            ("residual decoder", count(self.decode_residual)),
+        ]
+
+    def _start_small(self) -> None:
+        """Begin near zero controls and with small refinements.
+
+        Otherwise the first steps run into the bounds, where clipping passes no gradient, and training stays there.
+        """
+        for decoder in (self.initial_controls, self.decode_residual):
+            with torch.no_grad():
+                decoder[-1].weight.mul_(0.1)
+                decoder[-1].bias.mul_(0.1)
+
+    def _inputs(self, current: Tensor, target: Tensor, time_remaining: Tensor | float | None) -> Tensor:
+        """Scaled current state, target state and time ``[B, 2n + 1]``."""
+        time = self.config.time_scale if time_remaining is None else time_remaining
+        time = torch.as_tensor(time, dtype=current.dtype, device=current.device).reshape(-1, 1)
+        if len(time) not in (1, len(current)):
+            raise ValueError(f"time_remaining needs one value or one an instance ({len(current)}), got {len(time)}.")
+        time = time.expand(len(current), 1) / self.config.time_scale
+        return torch.cat((current / self.state_scale, target / self.state_scale, time), -1)
+
+    def _initial(self, problem: Tensor) -> Tensor:
+        """The first guess ``[B, T, m]``, inside the bounds by a tanh."""
+        unit = torch.tanh(self.initial_controls(problem)).unflatten(-1, (self.config.control_horizon, -1))
+        return self.control_low + (unit + 1) / 2 * (self.control_high - self.control_low)
+
+    def _scale(self, controls: Tensor) -> Tensor:
+        """Controls mapped from their bounds to [-1, 1]."""
+        return 2 * (controls - self.control_low) / (self.control_high - self.control_low) - 1
+
+    def _simulator(self, dynamics_fn: Dynamics | None) -> Dynamics | None:
+        """What simulates between iterations, or None where feedback is off or no simulator is known."""
+        if self.config.feedback == "none":
+            return None
+        if dynamics_fn is not None:
+            return dynamics_fn
+        if self.problem is not None:
+            problem = self.problem
+            return lambda initial, controls: rollout(problem, initial, controls)
+        if self.needs_simulator:
+            raise ValueError(
+                "this model was trained with simulator feedback and has no simulator: set model.problem, "
+                "or pass dynamics_fn."
+            )
+        return None
+
+    def _simulate(self, simulate: Dynamics, initial: Tensor, controls: Tensor) -> Tensor:
+        states = simulate(initial, controls)
+        n, horizon = self.config.state_dim, self.config.control_horizon
+        if not isinstance(states, Tensor) or states.shape not in {(len(initial), n), (len(initial), horizon + 1, n)}:
+            got = list(states.shape) if isinstance(states, Tensor) else type(states).__name__
+            raise ValueError(
+                f"dynamics_fn must return final states [{len(initial)}, {n}] or trajectories "
+                f"[{len(initial)}, {horizon + 1}, {n}], got {got}."
+            )
+        return states.to(initial)

@@ -1,0 +1,132 @@
+"""Trained models by recipe: trained once, and found again by any experiment and after any interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .checkpoints import load_model, read_training_record, save_model
+from .datasets import generate_dataset
+from .model import TinyRecursiveControl
+from .problems import make_problem
+from .training import train
+
+#: Sources that a trained model depends on; a change in any of them makes a new model.
+SOURCES = ("problems", "simulation.py", "experts", "datasets.py", "model", "losses.py", "training.py", "checkpoints.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a trained model follows from.
+
+    Parameters
+    ----------
+    problem : str
+    size : str
+    feedback : str
+    expert : str
+        Teacher of the training data.
+    num_samples, data_seed : int
+        Of the training data.
+    seed : int
+        Of the initial weights, the split and the batches.
+    overrides : dict
+        Settings of the problem that differ from its own.
+    training : dict
+        Options of :func:`trc.train`.
+    """
+
+    problem: str
+    size: str
+    feedback: str
+    expert: str = "lqr"
+    num_samples: int = 4000
+    data_seed: int = 42
+    seed: int = 0
+    overrides: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Name of the trained model: a hash of the recipe and of the sources that it runs through."""
+        text = json.dumps([asdict(self), _sources_digest()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def path(self, folder: str | Path) -> Path:
+        """Where the trained model is kept in `folder`."""
+        return Path(folder) / f"{self.problem}-{self.size}-{self.feedback}-{self.seed}-{self.digest()}.safetensors"
+
+
+def fit(recipe: Recipe, folder: str | Path) -> Path:
+    """Train the recipe's model, unless `folder` has it; the path of its checkpoint, training record included."""
+    path = recipe.path(folder)
+    if path.is_file():
+        return path
+    with single_thread():
+        start = time.perf_counter()
+        problem = make_problem(recipe.problem, **recipe.overrides)
+        data = generate_dataset(problem, recipe.num_samples, seed=recipe.data_seed, expert=recipe.expert)
+        model = TinyRecursiveControl.create(recipe.size, problem=problem, feedback=recipe.feedback, seed=recipe.seed)
+        history = train(model, data, problem, seed=recipe.seed, **recipe.training)
+        seconds = time.perf_counter() - start
+    record = {"recipe": asdict(recipe), "history": asdict(history), "seconds": seconds}
+    return save_model(model, path, training=record)
+
+
+def fit_all(
+    recipes: Sequence[Recipe], folder: str | Path, *, jobs: int = 1, progress: bool = True
+) -> list[tuple[TinyRecursiveControl, dict[str, Any]]]:
+    """Models and training records of many recipes, trained in `jobs` processes of one thread each.
+
+    The results don't depend on `jobs`. An interrupted call goes on where it was: each model is kept when it is done.
+    """
+    with tqdm(total=len(recipes), desc="models", unit="model", disable=not progress) as bar:
+        paths = []
+        for path in _fit_each(recipes, folder, jobs):
+            paths.append(path)
+            bar.update()
+    return [(load_model(path), read_training_record(path)) for path in paths]
+
+
+def _fit_each(recipes: Sequence[Recipe], folder: str | Path, jobs: int) -> Iterator[Path]:
+    if jobs <= 1 or len(recipes) <= 1:
+        yield from (fit(recipe, folder) for recipe in recipes)
+        return
+    # spawn: a forked child would inherit torch's thread pool in an unknown state
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(fit, recipes, [folder] * len(recipes))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Run torch on one thread, so that sums are added in the same order everywhere; restored afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _sources_digest() -> str:
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        place = package / name
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

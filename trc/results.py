@@ -1,0 +1,193 @@
+"""Tidy results with provenance: CSV files beside a manifest that says how they were made and what they hold."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .files import require_file, sha256, write_text
+
+PRESETS = ("smoke", "paper")
+PACKAGES = ("torch", "numpy", "pandas", "matplotlib")
+MANIFEST = "manifest.json"
+
+
+def project_root(start: str | Path | None = None) -> Path:
+    """The folder of the project: the nearest one upwards from `start` (the working folder) with a ``_toc.yml``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    here = Path(start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "_toc.yml").is_file():
+            return folder
+    raise FileNotFoundError(f"no project at or above {here} (no _toc.yml); work inside a clone of the project.")
+
+
+def experiment_folder(experiment: str, preset: str, results_dir: str | Path = "") -> Path:
+    """Where an experiment writes: ``results/NAME`` for the paper, ``_build/smoke/NAME`` for a trial.
+
+    Parameters
+    ----------
+    experiment : str
+    preset : {"smoke", "paper"}
+    results_dir : str or Path, optional
+        Takes the place of ``results`` or ``_build/smoke``.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
+    if results_dir:
+        return Path(results_dir) / experiment
+    return project_root() / ("results" if preset == "paper" else "_build/smoke") / experiment
+
+
+def write_table(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write a tidy table as CSV, ten significant digits a number."""
+    return write_text(path, frame.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of an experiment, as it stood when it began.
+
+    Parameters
+    ----------
+    commit : str or None
+        Commit of the sources; None outside a git checkout.
+    sources_changed : bool or None
+        Whether library or notebooks differed from that commit.
+    jobs : int
+    started : float
+        Reading of the monotonic clock, seconds.
+    """
+
+    commit: str | None
+    sources_changed: bool | None
+    jobs: int
+    started: float
+
+
+def start_run(jobs: int = 1) -> Run:
+    """Note commit and time; call it first, since the sources may change while a long run goes on."""
+    commit, changed = _source_commit(project_root())
+    return Run(commit, changed, jobs, time.perf_counter())
+
+
+def write_manifest(folder: str | Path, *, parameters: Mapping[str, Any], tables: Sequence[str], run: Run) -> Path:
+    """Write ``manifest.json``: how the tables of a folder were made.
+
+    Parameters
+    ----------
+    folder : str or Path
+    parameters : mapping
+        Everything that the numbers depend on, seeds included.
+    tables : sequence of str
+        File names of the tables; their SHA-256 is recorded, so that an edited file is noticed.
+    run : Run
+        What may differ from run to run; with processor and seconds it is outside every equality check.
+    """
+    folder = Path(folder)
+    manifest = {
+        "parameters": dict(parameters),
+        "tables": {name: sha256(folder / name) for name in tables},
+        "packages": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "run": {
+            "commit": run.commit,
+            "sources_changed": run.sources_changed,
+            "jobs": run.jobs,
+            "seconds": round(time.perf_counter() - run.started, 1),
+            "processor": processor(),
+        },
+    }
+    return write_text(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def read_manifest(experiment: str, root: str | Path | None = None) -> dict[str, Any]:
+    """The manifest of an experiment's committed results."""
+    path = _require(experiment, MANIFEST, root)
+    try:
+        manifest = json.loads(path.read_text())
+        if not isinstance(manifest["tables"], dict) or not isinstance(manifest["run"], dict):
+            raise KeyError("tables")
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is not a manifest; {_remedy(experiment)}.") from None
+    return manifest
+
+
+def read_table(experiment: str, table: str, root: str | Path | None = None, *, check: bool = True) -> pd.DataFrame:
+    """Read a table of an experiment's committed results, checked against its manifest.
+
+    Parameters
+    ----------
+    experiment : str
+    table : str
+        File name, for example ``runs.csv``.
+    root : str or Path, optional
+        Project folder; found from the working folder by default.
+    check : bool
+        Compare the file with its manifest; False for timings, which no manifest records.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the table or its manifest is missing.
+    ValueError
+        If the table is not the one that the manifest records.
+    """
+    path = _require(experiment, table, root)
+    recorded = read_manifest(experiment, root)["tables"]
+    if check and recorded.get(table) != sha256(path):
+        raise ValueError(
+            f"{path} is not the file that its manifest records (edited, or of another run); {_remedy(experiment)}."
+        )
+    return pd.read_csv(path)
+
+
+def processor() -> str:
+    """Name of the processor, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or sys.platform
+
+
+def _source_commit(folder: Path) -> tuple[str | None, bool | None]:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "trc", "notebooks"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _require(experiment: str, name: str, root: str | Path | None) -> Path:
+    path = (Path(root) if root else project_root()) / "results" / experiment / name
+    return require_file(path, "results file", _remedy(experiment))
+
+
+def _remedy(experiment: str) -> str:
+    return f"restore it with git, or make it with `make experiments PRESET=paper ONLY={experiment}`"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package).partition("+")[0]
+    except PackageNotFoundError:
+        return None

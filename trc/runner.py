@@ -1,0 +1,157 @@
+"""Run an experiment's notebook with papermill, strictly: ``python -m trc.runner notebooks/NAME.ipynb --preset paper``.
+
+papermill only warns about a parameter that the notebook does not have and goes on with the defaults. Here that is
+an error, and so is a value of another type. The executed notebook goes beside the results, its paths and
+timestamps scrubbed, so that the same run gives the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+
+from .files import require_file, write_text
+from .results import PRESETS, experiment_folder, project_root
+
+
+def notebook_parameters(path: Path) -> dict[str, Any]:
+    """Names and default values of a notebook's parameters, the first cell tagged ``parameters``."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises many kinds for a file that is no notebook
+        raise ValueError(f"{path} is not a notebook ({type(error).__name__}).") from None
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            defaults: dict[str, Any] = {}
+            exec(cell.source, {}, defaults)  # scalars only, by the house rule
+            return defaults
+    raise ValueError(f"{path} has no cell tagged 'parameters'; tag its first code cell.")
+
+
+def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` with its values in the types of the notebook's defaults.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown (the known ones are listed), or a value does not have the type of the default.
+    """
+    defaults = notebook_parameters(path)
+    checked = {}
+    for name, value in given.items():
+        if name not in defaults:
+            raise ValueError(f"{path.name} has no parameter {name!r}; it has {', '.join(defaults)}.")
+        wanted = type(defaults[name])
+        if wanted is str:
+            value = str(value)
+        elif wanted is float and type(value) is int:
+            value = float(value)
+        if type(value) is not wanted:
+            raise ValueError(f"parameter {name!r} of {path.name} must be of type {wanted.__name__}, got {value!r}.")
+        checked[name] = value
+    preset = checked.get("preset", defaults.get("preset"))
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
+    return {"preset": preset, **checked}
+
+
+def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
+    """Execute a notebook and put the executed copy beside its results.
+
+    Parameters
+    ----------
+    path : str or Path
+        The ``.ipynb``; its name is the experiment's.
+    parameters : mapping
+
+    Returns
+    -------
+    Path
+        The executed notebook.
+
+    Raises
+    ------
+    ValueError
+        On bad parameters, or when a cell fails (the message says which and why; nothing is left behind).
+    """
+    path = require_file(path, "notebook", "name one of notebooks/*.ipynb").resolve()
+    parameters = check_parameters(path, parameters)
+    folder = experiment_folder(path.stem, parameters["preset"], parameters.get("results_dir", ""))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the kernel that is started next
+    with tempfile.TemporaryDirectory() as scratch:
+        executed = Path(scratch) / path.name
+        try:
+            papermill.execute_notebook(
+                str(path),
+                str(executed),
+                parameters=parameters,
+                cwd=str(path.parent),
+                kernel_name="python3",
+                stderr_file=sys.stderr,
+            )
+        except PapermillExecutionError as error:
+            raise ValueError(f"{path.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+        notebook = scrub(nbformat.read(executed, as_version=4))
+    return write_text(folder / path.name, nbformat.writes(notebook) + "\n")
+
+
+def scrub(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what differs from run to run: papermill's paths and times, cells' timestamps, and progress bars."""
+    for key in ("input_path", "output_path", "start_time", "end_time", "duration"):
+        notebook.metadata.get("papermill", {}).pop(key, None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return notebook
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m trc.runner", description=__doc__.partition("\n")[0])
+    parser.add_argument("notebook", help="notebooks/NAME.ipynb")
+    parser.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: the notebook's own)")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter of the notebook's first cell; the value is YAML",
+    )
+    parser.add_argument("--jobs", type=int, help="processes of one thread each")
+    options = parser.parse_args(arguments)
+    try:
+        parameters: dict[str, Any] = {name: yaml.safe_load(value) for name, value in options.parameter}
+        for name in ("preset", "jobs"):
+            if getattr(options, name) is not None:
+                parameters[name] = getattr(options, name)
+        print(f"wrote {_readable(run(options.notebook, parameters))}")
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        print(f"trc.runner: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _readable(path: Path) -> Path:
+    """`path` as seen from the project, where it lies inside."""
+    root = project_root()
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Interquartile means and bootstrap intervals over seeds and instances, with an explicit generator.
+
+Source of the recipe: Agarwal et al. (2021), *Deep reinforcement learning at the edge of the statistical precipice*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate and its interval.
+
+    Parameters
+    ----------
+    value, low, high : float
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def mean(values: Tensor) -> Tensor:
+    """Mean over the last two dimensions (seeds, instances)."""
+    return values.mean((-1, -2))
+
+
+def interquartile_mean(values: Tensor) -> Tensor:
+    """Mean of the middle half of all values of the last two dimensions; a quarter is cut off at either end.
+
+    Parameters
+    ----------
+    values : Tensor ``[..., S, N]``
+
+    Returns
+    -------
+    Tensor ``[...]``
+    """
+    ordered = values.flatten(-2).sort(-1).values
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
+
+
+def bootstrap(
+    values: Tensor,
+    *,
+    generator: torch.Generator,
+    statistic: Callable[[Tensor], Tensor] = interquartile_mean,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Percentile bootstrap of `statistic`; seeds and instances are both drawn anew.
+
+    Pass the difference of two methods on the same seeds and instances for a *paired* interval.
+
+    Parameters
+    ----------
+    values : Tensor ``[S, N]``
+        One row a seed, one column an instance; the same instances for every seed.
+    generator : torch.Generator
+    statistic : callable
+        Reduces the last two dimensions.
+    resamples : int
+    confidence : float
+
+    Raises
+    ------
+    ValueError
+        If `values` is not a finite matrix.
+    """
+    if values.ndim != 2 or not values.numel() or not torch.isfinite(values).all():
+        raise ValueError(f"bootstrap needs finite values [seeds, instances], got shape {list(values.shape)}.")
+    num_seeds, num_instances = values.shape
+    draws = []
+    for _ in range(resamples):
+        seeds = torch.randint(num_seeds, (num_seeds,), generator=generator)
+        instances = torch.randint(num_instances, (num_instances,), generator=generator)
+        draws.append(statistic(values[seeds][:, instances]))
+    tail = (1 - confidence) / 2
+    low, high = torch.stack(draws).double().quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64))
+    return Interval(float(statistic(values)), float(low), float(high))

@@ -1,0 +1,84 @@
+"""Numbers and tables as the book prints them: from results to text, rounded in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A share as a percentage: 0.00364 → ``0.36 %``."""
+    return f"{100 * value:.{digits}f} %".replace("-", "−")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with `digits` significant digits, in plain notation where that stays short."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        text = f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+        return text.replace("-", "−").replace(",", " ")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa} · 10^{int(exponent)}^".replace("-", "−")
+
+
+def interval(low: float, high: float, show=number) -> str:
+    """A 95 % interval as ``low … high``."""
+    return f"{show(low)} … {show(high)}"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, the first column left and the others right aligned."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def select(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """Rows of a tidy table in which every named column has the given value."""
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def value_of(frame: pd.DataFrame, column: str = "value", **where: object) -> float:
+    """The one value of a tidy table that `where` singles out.
+
+    Raises
+    ------
+    ValueError
+        If none or several rows fit.
+    """
+    rows = select(frame, **where)
+    if len(rows) != 1:
+        raise ValueError(f"{where} fits {len(rows)} rows of the table, expected exactly one.")
+    return float(rows[column].iloc[0])
+
+
+def methods(summary: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """Success, terminal error and gap to LQR with 95 % intervals, a row a method, as Markdown.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``method, metric, value, low, high`` of one problem.
+    names : mapping
+        Methods in the order of the rows, and what they are called.
+    """
+
+    def cell(method: str, metric: str, show=number) -> str:
+        row = select(summary, method=method, metric=metric).iloc[0]
+        spread = "" if row["low"] == row["high"] else f" ({interval(row['low'], row['high'], show)})"
+        return show(row["value"]) + spread
+
+    present = [name for name in names if name in set(summary["method"])]
+    return markdown(
+        ["method", "success", "mean terminal error", "gap to LQR"],
+        [
+            [
+                names[name],
+                cell(name, "success", lambda v: percent(v, 1)),
+                cell(name, "mean_terminal_error"),
+                cell(name, "gap", lambda v: percent(v) if v < 10 else f"{number(v)} ×"),
+            ]
+            for name in present
+        ],
+    )

@@ -1,0 +1,197 @@
+"""Fitting a model to a teacher's trajectories."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .datasets import Dataset
+from .losses import cloning_loss
+from .model import ModelConfig, TinyRecursiveControl
+from .problems import Problem
+
+LOSSES = {"cloning": cloning_loss}
+SCHEDULES = ("cosine", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+    learning_rate : float
+        At the start; the schedule takes it from there.
+    schedule : {"cosine", "none"}
+        Cosine annealing to zero over all steps, or constant.
+    loss : {"cloning"}
+    weight_decay : float
+        Decoupled (AdamW).
+    max_grad_norm : float
+        Gradients are clipped to this norm.
+    validation_fraction : float
+        Share of the data held out; the epoch with the lowest validation loss is kept.
+    seed : int
+        Of the split and of the order of the batches.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    loss: str = "cloning"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    validation_fraction: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        for name in ("learning_rate", "max_grad_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}.")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
+        for name, known in (("loss", LOSSES), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(known)}.")
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Self:
+        """Build from keywords; an unknown one is a ``ValueError`` that lists the known ones."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise ValueError(f"unknown training option {', '.join(unknown)}; known are {', '.join(known)}.")
+        return cls(**options)
+
+
+@dataclass(frozen=True)
+class History:
+    """Losses by epoch, and which epoch was kept.
+
+    Parameters
+    ----------
+    train_loss, validation_loss : list of float
+        One an epoch, the first epoch first.
+    best_epoch : int
+        Epoch (from 0) whose weights the model has after training.
+    """
+
+    train_loss: list[float]
+    validation_loss: list[float]
+    best_epoch: int
+
+
+def train(
+    model: TinyRecursiveControl,
+    data: Dataset,
+    problem: Problem | None = None,
+    *,
+    progress: bool = False,
+    **options: Any,
+) -> History:
+    """Train `model` in place on `data`; it ends with the weights of the best validation epoch.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    data : Dataset
+    problem : Problem, optional
+        The simulator for the feedback; the model's own, or the dataset's, by default.
+    progress : bool
+        Show a progress bar with the losses.
+    **options
+        Fields of :class:`~trc.TrainingConfig`.
+
+    Raises
+    ------
+    ValueError
+        If the data are for another problem or shape, an option is unknown, or the loss is not finite.
+    """
+    config = TrainingConfig.from_options(**options)
+    problem = problem or model.problem or data.problem
+    data.check_problem(problem)
+    _check_dimensions(model.config, data)
+    if model.problem is None:
+        model.problem = problem
+    model.needs_simulator = model.config.feedback != "none"
+
+    generator = torch.Generator().manual_seed(config.seed)
+    order = torch.randperm(len(data), generator=generator)
+    held_out = min(max(1, round(config.validation_fraction * len(data))), len(data) - 1)
+    if held_out < 1:
+        raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
+    dtype = next(model.parameters()).dtype
+    tensors = [t.to(dtype) for t in (data.initial_states, data.target_states, data.control_sequences)]
+    validation, training = ([t[part] for t in tensors] for part in (order[:held_out], order[held_out:]))
+
+    loss_of = LOSSES[config.loss]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    steps = math.ceil(len(training[0]) / config.batch_size)
+    decay = (
+        (lambda step: (1 + math.cos(math.pi * step / (steps * config.epochs))) / 2)
+        if (config.schedule == "cosine")
+        else (lambda step: 1.0)
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
+
+    train_losses: list[float] = []
+    validation_losses: list[float] = []
+    best: dict[str, Tensor] = {}
+    bar = tqdm(range(config.epochs), desc=f"train {problem.name}", unit="epoch", disable=not progress)
+    for epoch in bar:
+        model.train()
+        shuffled = torch.randperm(len(training[0]), generator=generator)
+        total = 0.0
+        for batch in shuffled.split(config.batch_size):
+            initial, target, controls = (t[batch] for t in training)
+            loss = loss_of(model(initial, target), controls)
+            if not torch.isfinite(loss):
+                raise ValueError(
+                    f"the loss became {loss.item()} in epoch {epoch + 1}; lower learning_rate "
+                    f"(now {config.learning_rate}) or max_grad_norm (now {config.max_grad_norm})."
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            optimizer.step()
+            scheduler.step()
+            total += loss.item() * len(batch)
+        train_losses.append(total / len(shuffled))
+        validation_losses.append(_validate(model, validation, loss_of))
+        if validation_losses[-1] == min(validation_losses):
+            best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        bar.set_postfix(train=f"{train_losses[-1]:.2e}", validation=f"{validation_losses[-1]:.2e}")
+    model.load_state_dict(best)
+    model.eval()
+    return History(train_losses, validation_losses, validation_losses.index(min(validation_losses)))
+
+
+@torch.no_grad()
+def _validate(model: TinyRecursiveControl, tensors: list[Tensor], loss_of: Any) -> float:
+    model.eval()
+    total = 0.0
+    for initial, target, controls in zip(*(t.split(1024) for t in tensors), strict=True):
+        total += loss_of(model(initial, target), controls).item() * len(initial)
+    return total / len(tensors[0])
+
+
+def _check_dimensions(config: ModelConfig, data: Dataset) -> None:
+    have = (data.initial_states.shape[1], data.control_sequences.shape[2], data.control_sequences.shape[1])
+    want = (config.state_dim, config.control_dim, config.control_horizon)
+    if have != want:
+        raise ValueError(
+            "the model is for state dimension {}, control dimension {} and horizon {}, the data have {}, "
+            "{} and {}; make the model with problem=.".format(*want, *have)
+        )
