@@ -45,7 +45,8 @@ test: .venv/.ready  ## lint, test the library, and execute the notebooks at the 
 	@$(PY) -m pytest -q -p no:cacheprovider
 	@$(if $(NOTEBOOKS),$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env $(NOTEBOOKS))
 
-figures: _build/.figures  ## draw the paper's figures from results/ into figures/
+figures: $(if $(ONLY),.venv/.ready,_build/.figures)  ## draw the paper's figures from results/ into figures/ [ONLY=name]
+	@$(if $(ONLY),$(PY) -m trc.figures $(ONLY))
 
 experiments: check-experiments .venv/.ready  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
 	@for notebook in $(if $(ONLY),notebooks/$(ONLY).ipynb,$(NOTEBOOKS)); do \

@@ -45,13 +45,12 @@ def experiment_folder(experiment: str, preset: str, results_dir: str | Path = ""
     experiment : str
     preset : {"smoke", "paper"}
     results_dir : str or Path, optional
-        Takes the place of ``results`` or ``_build/smoke``.
+        Takes the place of ``results`` or ``_build/smoke``; relative to the project's folder.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
-    if results_dir:
-        return Path(results_dir) / experiment
-    return project_root() / ("results" if preset == "paper" else "_build/smoke") / experiment
+    place = results_dir or ("results" if preset == "paper" else "_build/smoke")
+    return project_root() / place / experiment
 
 
 def write_table(frame: pd.DataFrame, path: str | Path) -> Path:

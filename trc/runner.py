@@ -8,6 +8,7 @@ timestamps scrubbed, so that the same run gives the same file.
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import sys
 import tempfile
@@ -32,10 +33,21 @@ def notebook_parameters(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a notebook ({type(error).__name__}).") from None
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
-            defaults: dict[str, Any] = {}
-            exec(cell.source, {}, defaults)  # scalars only, by the house rule
-            return defaults
+            return _literals(path, cell.source)
     raise ValueError(f"{path} has no cell tagged 'parameters'; tag its first code cell.")
+
+
+def _literals(path: Path, source: str) -> dict[str, Any]:
+    """Names and values of plain assignments, ``name = scalar``; nothing is executed."""
+    try:
+        found = {
+            statement.targets[0].id: ast.literal_eval(statement.value)
+            for statement in ast.parse(source).body
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+    except (SyntaxError, ValueError):
+        raise ValueError(f"{path}: the cell tagged 'parameters' must assign plain scalars only.") from None
+    return found
 
 
 def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

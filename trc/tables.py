@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+_SPACE = "\N{NO-BREAK SPACE}"
+_MINUS = "\N{MINUS SIGN}"
+
 
 def percent(value: float, digits: int = 2) -> str:
-    """A share as a percentage: 0.00364 → ``0.36 %``."""
-    return f"{100 * value:.{digits}f} %".replace("-", "−")
+    """A share as a percentage: 0.00364 becomes ``0.36 %``."""
+    return f"{100 * value:.{digits}f}{_SPACE}%".replace("-", _MINUS)
 
 
 def number(value: float, digits: int = 3) -> str:
     """A number with `digits` significant digits, in plain notation where that stays short."""
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
-        text = f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
-        return text.replace("-", "−").replace(",", " ")
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    return f"{mantissa} · 10^{int(exponent)}^".replace("-", "−")
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}{_SPACE}×{_SPACE}10<sup>{int(exponent)}</sup>".replace("-", _MINUS)
+    text = f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
+    return text.replace("-", _MINUS).replace(",", _SPACE)
 
 
-def interval(low: float, high: float, show=number) -> str:
+def interval(low: float, high: float, show: Callable[[float], str] = number) -> str:
     """A 95 % interval as ``low … high``."""
     return f"{show(low)} … {show(high)}"
 
@@ -64,8 +69,13 @@ def methods(summary: pd.DataFrame, names: Mapping[str, str]) -> str:
         Methods in the order of the rows, and what they are called.
     """
 
-    def cell(method: str, metric: str, show=number) -> str:
+    def cell(method: str, metric: str, show: Callable[[float], str] = number) -> str:
         row = select(summary, method=method, metric=metric).iloc[0]
+        if metric == "gap" and row["high"] >= 10:  # hundreds of percent are easier to read as a factor
+
+            def show(value: float) -> str:
+                return f"{number(value)}{_SPACE}×"
+
         spread = "" if row["low"] == row["high"] else f" ({interval(row['low'], row['high'], show)})"
         return show(row["value"]) + spread
 
@@ -77,7 +87,7 @@ def methods(summary: pd.DataFrame, names: Mapping[str, str]) -> str:
                 names[name],
                 cell(name, "success", lambda v: percent(v, 1)),
                 cell(name, "mean_terminal_error"),
-                cell(name, "gap", lambda v: percent(v) if v < 10 else f"{number(v)} ×"),
+                cell(name, "gap", percent),
             ]
             for name in present
         ],

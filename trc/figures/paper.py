@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import INK, METHODS, MUTED, PROBLEM_TITLES, WIDTH, color, iterate_colors, label, style
+from .style import INK, METHODS, MUTED, PROBLEM_TITLES, WIDTH, color, iterate_colors, label, log_axis, style
 
 
 def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
@@ -29,7 +29,7 @@ def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
         for row, problem in zip(axes, problems, strict=True):
             for ax, (metric, title) in zip(row, panels, strict=True):
                 _method_dots(ax, _only(runs, problem, metric), _only(summary, problem, metric))
-                ax.set_xscale("log")
+                log_axis(ax)
                 ax.grid(axis="y", visible=False)
                 if problem == problems[-1]:
                     ax.set_xlabel(title)

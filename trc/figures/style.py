@@ -9,7 +9,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ..files import writing
 
@@ -84,6 +86,16 @@ def iterate_colors(count: int) -> list[tuple[float, ...]]:
     """One colour an iterate: from pale to deep blue, the last one the darkest."""
     shades = plt.get_cmap("YlGnBu")
     return [shades(0.3 + 0.65 * k / max(count - 1, 1)) for k in range(count)]
+
+
+def log_axis(ax: Axes) -> None:
+    """Make the x axis logarithmic, its ticks labelled in plain numbers; call it after drawing."""
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    steps = (1.0,) if high / low > 300 else (1.0, 3.0)
+    ax.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, stem: str | Path) -> list[Path]:
