@@ -3,17 +3,19 @@
 from .checkpoints import load_model, save_model
 from .datasets import EXPERTS, Dataset, generate_dataset, load_dataset
 from .evaluation import aggregate, evaluate, instance_metrics, monotone_share, propose, random_controls
-from .experts import Trajectory, lqr, lqr_gains, riccati
+from .experts import Trajectory, ilqr, lqr, lqr_gains, minimum_energy, riccati
 from .losses import cloning_loss
 from .model import SIZES, ModelConfig, TinyRecursiveControl
 from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
-from .simulation import rollout, step_jacobians
+from .simulation import Costate, costate, rollout
+from .steps import step_jacobians
 from .training import History, TrainingConfig, train
 
 __all__ = [
     "EXPERTS",
     "PROBLEMS",
     "SIZES",
+    "Costate",
     "Dataset",
     "History",
     "ModelConfig",
@@ -24,14 +26,17 @@ __all__ = [
     "Trajectory",
     "aggregate",
     "cloning_loss",
+    "costate",
     "evaluate",
     "generate_dataset",
+    "ilqr",
     "instance_metrics",
     "load_dataset",
     "load_model",
     "lqr",
     "lqr_gains",
     "make_problem",
+    "minimum_energy",
     "monotone_share",
     "propose",
     "random_controls",

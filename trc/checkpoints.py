@@ -62,6 +62,8 @@ def load_model(path: str | Path, problem: Problem | None = None) -> TinyRecursiv
         recipe = header["problem"]
         if problem is None and recipe is not None and recipe["name"] in PROBLEMS:
             problem = make_problem(recipe["name"], **recipe["settings"])
+        if problem is not None and recipe is not None and problem.recipe() != recipe:
+            raise ValueError(f"it is for {recipe['name']!r} with other settings than the given problem")
         model = TinyRecursiveControl(config, problem)
         model.load_state_dict(tensors)
         model.needs_simulator = bool(header["needs_simulator"])
@@ -80,10 +82,12 @@ def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
     path = require_file(path, "checkpoint", "make one with trc.save_model(model, path)")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[CHECKPOINT_KEY])
+            header = json.loads((file.metadata() or {}).get(CHECKPOINT_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
         raise _unreadable(path, error) from None
+    if not isinstance(header, dict):
+        raise _unreadable(path, ValueError("it has no trc header"))
     return header, tensors
 
 

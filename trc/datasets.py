@@ -15,16 +15,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .experts import Trajectory, lqr
+from .checks import check_choice, check_tensor
+from .experts import Trajectory, ilqr, lqr
 from .files import require_file, writing
+from .parallel import parallel_map
 from .problems import Problem, make_problem
 
-EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {"lqr": lqr}
+EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {"lqr": lqr, "ilqr": ilqr}
 
 #: Instances are solved in chunks of this many, whatever the number of jobs, so that the bytes never change.
 CHUNK = 1024
 
 ARRAYS = ("initial_states", "target_states", "control_sequences", "state_trajectories", "costs")
+
+
+# What numpy, zipfile and json raise for a file that is damaged or of another kind.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,17 @@ class Dataset:
             )
 
     def save(self, path: str | Path) -> Path:
-        """Write a compressed ``.npz`` (same data, same bytes); the recipe goes in as JSON text."""
+        """Write a compressed ``.npz`` (same data, same bytes); the recipe goes in as JSON text.
+
+        Given a folder, the file is ``lqr_dataset.npz`` in it. Returns the file's path.
+        """
+        path = Path(path)
+        if path.is_dir() or path.suffix != ".npz":
+            path = path / "lqr_dataset.npz"
         arrays = {name: getattr(self, name).numpy() for name in ARRAYS}
         with writing(path) as file:
             np.savez_compressed(file, **arrays, recipe=np.array(json.dumps(self.recipe, sort_keys=True)))
-        return Path(path)
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -101,12 +113,24 @@ class Dataset:
         path = require_file(path, "dataset", "make one with trc.generate_dataset(...).save(path)")
         try:
             with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in (*ARRAYS, "recipe")}
+                arrays = {name: np.asarray(archive[name]) for name in (*ARRAYS, "recipe")}
             recipe = json.loads(str(arrays.pop("recipe")))
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            reason = str(error) or type(error).__name__
+            tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items()}
+            data = cls(**tensors, recipe=recipe)
+            data._check_whole()
+        except _UNREADABLE as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{path} is not a readable trc dataset ({reason}); generate it again.") from None
-        return cls(**{name: torch.from_numpy(array) for name, array in arrays.items()}, recipe=recipe)
+        return data
+
+    def _check_whole(self) -> None:
+        """Raise ``ValueError`` unless the arrays are finite and have the shapes of the recipe's problem."""
+        problem, count = self.problem, len(self)
+        for name in ("initial_states", "target_states"):
+            check_tensor(getattr(self, name), (count, problem.state_dim), name)
+        check_tensor(self.control_sequences, (count, problem.horizon, problem.control_dim), "control_sequences")
+        check_tensor(self.state_trajectories, (count, problem.horizon + 1, problem.state_dim), "state_trajectories")
+        check_tensor(self.costs, (count,), "costs")
 
 
 def generate_dataset(
@@ -116,6 +140,7 @@ def generate_dataset(
     seed: int,
     expert: str = "lqr",
     scale: float = 1.0,
+    jobs: int = 1,
     progress: bool = False,
 ) -> Dataset:
     """Sample instances and solve each with a teacher, in float64.
@@ -130,15 +155,17 @@ def generate_dataset(
         One of ``trc.EXPERTS``.
     scale : float
         Widens the box of initial states (1.5 and 2: out of distribution).
+    jobs : int
+        Processes; the bytes don't depend on their number.
     progress : bool
         Show a progress bar.
     """
-    if expert not in EXPERTS:
-        raise ValueError(f"unknown expert {expert!r}; known are {', '.join(EXPERTS)}.")
+    check_choice(expert, "expert", EXPERTS)
     generator = torch.Generator().manual_seed(seed)
     initial, target = problem.sample(num_samples, generator=generator, scale=scale, dtype=torch.float64)
-    chunks = list(zip(initial.split(CHUNK), target.split(CHUNK), strict=True))
-    solved = [EXPERTS[expert](problem, *chunk) for chunk in tqdm(chunks, desc=expert, disable=not progress)]
+    chunks = [(problem, *chunk) for chunk in zip(initial.split(CHUNK), target.split(CHUNK), strict=True)]
+    work = parallel_map(EXPERTS[expert], chunks, jobs)
+    solved = list(tqdm(work, desc=expert, unit="chunk", total=len(chunks), disable=not progress))
     recipe = {"problem": problem.recipe(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
     return Dataset(
         initial_states=initial,

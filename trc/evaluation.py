@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .checks import check_tensor
 from .experts import lqr
 from .model import TinyRecursiveControl
 from .problems import Problem
@@ -59,6 +60,7 @@ def instance_metrics(problem: Problem, initial: Tensor, target: Tensor, controls
         ``control_effort`` (sum of squared controls).
     """
     problem.check_states(initial, target)
+    check_tensor(controls, (len(initial), problem.horizon, problem.control_dim), f"controls of {problem.name}")
     initial, target, controls = initial.double(), target.double(), controls.double()
     states = rollout(problem, initial, controls)
     error = states[:, -1] - target
@@ -89,6 +91,7 @@ def aggregate(metrics: dict[str, Tensor], reference_cost: Tensor) -> dict[str, f
         The mean of each metric (``success`` is the share of successes), and ``gap``: mean cost over mean reference
         cost minus one, with ``gap_median`` and ``gap_p99`` of the per-instance gaps.
     """
+    check_tensor(reference_cost, tuple(metrics["cost"].shape), "reference_cost")
     per_instance = metrics["cost"] / reference_cost - 1
     return {name: values.mean().item() for name, values in metrics.items()} | {
         "gap": (metrics["cost"].mean() / reference_cost.mean() - 1).item(),
@@ -124,6 +127,8 @@ def evaluate(
         See :func:`aggregate`; also ``monotone_share``, the share of instances whose cost never rises from one
         iterate to the next.
     """
+    if model.problem is not None and model.problem.name != problem.name:
+        raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
     iterates = propose(model, initial, target, iterations)
     if reference_cost is None:
         reference_cost = lqr(problem, initial.double(), target.double()).cost

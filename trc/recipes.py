@@ -5,25 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from .checkpoints import load_model, read_training_record, save_model
 from .datasets import generate_dataset
 from .model import TinyRecursiveControl
+from .parallel import parallel_map, single_thread
 from .problems import make_problem
 from .training import train
 
 #: Sources that a trained model depends on; a change in any of them makes a new model.
-SOURCES = ("problems", "simulation.py", "experts", "datasets.py", "model", "losses.py", "training.py", "checkpoints.py")
+SOURCES = (
+    "problems",
+    "simulation.py",
+    "steps.py",
+    "experts",
+    "datasets.py",
+    "model",
+    "losses.py",
+    "training.py",
+    "checkpoints.py",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +79,13 @@ def fit(recipe: Recipe, folder: str | Path) -> Path:
     path = recipe.path(folder)
     if path.is_file():
         return path
+    start = time.perf_counter()
+    problem = make_problem(recipe.problem, **recipe.overrides)
+    data = generate_dataset(problem, recipe.num_samples, seed=recipe.data_seed, expert=recipe.expert)
+    model = TinyRecursiveControl.create(recipe.size, problem=problem, feedback=recipe.feedback, seed=recipe.seed)
     with single_thread():
-        start = time.perf_counter()
-        problem = make_problem(recipe.problem, **recipe.overrides)
-        data = generate_dataset(problem, recipe.num_samples, seed=recipe.data_seed, expert=recipe.expert)
-        model = TinyRecursiveControl.create(recipe.size, problem=problem, feedback=recipe.feedback, seed=recipe.seed)
         history = train(model, data, problem, seed=recipe.seed, **recipe.training)
-        seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     record = {"recipe": asdict(recipe), "history": asdict(history), "seconds": seconds}
     return save_model(model, path, training=record)
 
@@ -90,36 +97,9 @@ def fit_all(
 
     The results don't depend on `jobs`. An interrupted call goes on where it was: each model is kept when it is done.
     """
-    with tqdm(total=len(recipes), desc="models", unit="model", disable=not progress) as bar:
-        paths = []
-        for path in _fit_each(recipes, folder, jobs):
-            paths.append(path)
-            bar.update()
+    work = parallel_map(fit, [(recipe, folder) for recipe in recipes], jobs)
+    paths = list(tqdm(work, desc="models", unit="model", total=len(recipes), disable=not progress))
     return [(load_model(path), read_training_record(path)) for path in paths]
-
-
-def _fit_each(recipes: Sequence[Recipe], folder: str | Path, jobs: int) -> Iterator[Path]:
-    if jobs <= 1 or len(recipes) <= 1:
-        yield from (fit(recipe, folder) for recipe in recipes)
-        return
-    # spawn: a forked child would inherit torch's thread pool in an unknown state
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(fit, recipes, [folder] * len(recipes))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Run torch on one thread, so that sums are added in the same order everywhere; restored afterwards."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _sources_digest() -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from .checks import check_choice
 from .files import require_file, sha256, write_text
 
 PRESETS = ("smoke", "paper")
@@ -37,7 +38,9 @@ def project_root(start: str | Path | None = None) -> Path:
     raise FileNotFoundError(f"no project at or above {here} (no _toc.yml); work inside a clone of the project.")
 
 
-def experiment_folder(experiment: str, preset: str, results_dir: str | Path = "") -> Path:
+def experiment_folder(
+    experiment: str, preset: str, results_dir: str | Path = "", root: str | Path | None = None
+) -> Path:
     """Where an experiment writes: ``results/NAME`` for the paper, ``_build/smoke/NAME`` for a trial.
 
     Parameters
@@ -46,11 +49,12 @@ def experiment_folder(experiment: str, preset: str, results_dir: str | Path = ""
     preset : {"smoke", "paper"}
     results_dir : str or Path, optional
         Takes the place of ``results`` or ``_build/smoke``; relative to the project's folder.
+    root : str or Path, optional
+        A place inside the project; the working folder by default.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
+    check_choice(preset, "preset", PRESETS)
     place = results_dir or ("results" if preset == "paper" else "_build/smoke")
-    return project_root() / place / experiment
+    return project_root(root) / place / experiment
 
 
 def write_table(frame: pd.DataFrame, path: str | Path) -> Path:

@@ -19,10 +19,12 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from .checks import check_choice
 from .files import require_file, write_text
-from .results import PRESETS, experiment_folder, project_root
+from .results import PRESETS, experiment_folder
 
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
@@ -45,13 +47,15 @@ def _literals(path: Path, source: str) -> dict[str, Any]:
             for statement in ast.parse(source).body
             if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
         }
+        if not all(isinstance(value, str | int | float) for value in found.values()):
+            raise ValueError("a value is no scalar")
     except (SyntaxError, ValueError):
         raise ValueError(f"{path}: the cell tagged 'parameters' must assign plain scalars only.") from None
     return found
 
 
 def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` with its values in the types of the notebook's defaults.
+    """`given` with its values in the types of the notebook's defaults; text is read as YAML where none is wanted.
 
     Raises
     ------
@@ -64,6 +68,8 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in defaults:
             raise ValueError(f"{path.name} has no parameter {name!r}; it has {', '.join(defaults)}.")
         wanted = type(defaults[name])
+        if isinstance(value, str) and wanted is not str:
+            value = yaml.safe_load(value)
         if wanted is str:
             value = str(value)
         elif wanted is float and type(value) is int:
@@ -72,8 +78,7 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"parameter {name!r} of {path.name} must be of type {wanted.__name__}, got {value!r}.")
         checked[name] = value
     preset = checked.get("preset", defaults.get("preset"))
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
+    check_choice(preset, "preset", PRESETS)
     return {"preset": preset, **checked}
 
 
@@ -98,7 +103,7 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
     """
     path = require_file(path, "notebook", "name one of notebooks/*.ipynb").resolve()
     parameters = check_parameters(path, parameters)
-    folder = experiment_folder(path.stem, parameters["preset"], parameters.get("results_dir", ""))
+    folder = experiment_folder(path.stem, parameters["preset"], parameters.get("results_dir", ""), root=path.parent)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the kernel that is started next
     with tempfile.TemporaryDirectory() as scratch:
         executed = Path(scratch) / path.name
@@ -109,8 +114,11 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
                 parameters=parameters,
                 cwd=str(path.parent),
                 kernel_name="python3",
+                language="python",
                 stderr_file=sys.stderr,
             )
+        except DeadKernelError:
+            raise ValueError(f"the kernel of {path.name} died; is there enough memory?") from None
         except PapermillExecutionError as error:
             raise ValueError(f"{path.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}") from None
         notebook = scrub(nbformat.read(executed, as_version=4))
@@ -148,21 +156,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="processes of one thread each")
     options = parser.parse_args(arguments)
     try:
-        parameters: dict[str, Any] = {name: yaml.safe_load(value) for name, value in options.parameter}
+        parameters: dict[str, Any] = dict(options.parameter)
         for name in ("preset", "jobs"):
             if getattr(options, name) is not None:
                 parameters[name] = getattr(options, name)
         print(f"wrote {_readable(run(options.notebook, parameters))}")
     except (ValueError, OSError, yaml.YAMLError) as error:
-        print(f"trc.runner: {error}", file=sys.stderr)
+        print("trc.runner:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     return 0
 
 
 def _readable(path: Path) -> Path:
-    """`path` as seen from the project, where it lies inside."""
-    root = project_root()
-    return path.relative_to(root) if path.is_relative_to(root) else path
+    """`path` as seen from the working folder, where it lies inside."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 if __name__ == "__main__":

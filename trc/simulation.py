@@ -13,13 +13,16 @@ This is Pontryagin's costate recursion in discrete time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
-from .problems import Parameters, Problem, check_tensor
+from .checks import check_tensor
+from .problems import Parameters, Problem
+from .steps import complete_parameters, fast_step, state_jacobians, step_jacobians
 
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 
@@ -45,43 +48,83 @@ def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Par
     ------
     ValueError
         On wrong shapes, unknown parameters, or if the states overflow (which step, how many instances).
+    RuntimeError
+        On a second derivative, which the adjoint does not have.
     """
-    check_tensor(initial, (None, problem.state_dim), f"initial states of {problem.name}")
-    if controls.ndim != 3 or controls.shape[0] != initial.shape[0] or controls.shape[2] != problem.control_dim:
-        raise ValueError(
-            f"controls must have shape [{initial.shape[0]}, T, {problem.control_dim}] to go with the "
-            f"initial states, got {list(controls.shape)}."
-        )
-    if controls.dtype != initial.dtype:
-        raise ValueError(f"initial states are {initial.dtype} but controls are {controls.dtype}; convert one of them.")
-    parameters = _complete(problem, parameters, initial)
-    names = tuple(parameters)
-    states = _Rollout.apply(problem, names, initial, controls, *parameters.values())
-    _check_overflow(states)
+    _check_inputs(problem, initial, controls)
+    given = complete_parameters(problem, parameters, initial)
+    states = _Rollout.apply(problem, tuple(given), initial, controls, *given.values())
+    check_overflow(states)
     return states.transpose(0, 1)
 
 
-def step_jacobians(
-    problem: Problem, states: Tensor, controls: Tensor, parameters: Parameters | None = None
-) -> tuple[Tensor, Tensor]:
-    """Jacobians of one step, ``A = ∂f/∂x`` ``[..., n, n]`` and ``B = ∂f/∂u`` ``[..., n, m]``.
+@dataclass(frozen=True)
+class Costate:
+    """What one simulation and one linearisation tell about controls.
+
+    Parameters
+    ----------
+    states : Tensor ``[B, T+1, n]``
+    cost : Tensor ``[B]``
+    costate : Tensor ``[B, T+1, n]``
+        ``λ_t = ∂J/∂x_t``, everything after step ``t`` taken into account.
+    gradient : Tensor ``[B, T, m]``
+        ``∂J/∂u``.
+    A, B : Tensor ``[B, T, n, n]``, ``[B, T, n, m]``
+        Jacobians of the steps.
+    """
+
+    states: Tensor
+    cost: Tensor
+    costate: Tensor
+    gradient: Tensor
+    A: Tensor
+    B: Tensor
+
+
+@torch.no_grad()
+def costate(problem: Problem, initial: Tensor, controls: Tensor, target: Tensor) -> Costate:
+    """Simulate controls and hand out the costate and the gradient of the cost, without a second pass.
 
     Parameters
     ----------
     problem : Problem
-    states : Tensor ``[..., n]``
-    controls : Tensor ``[..., m]``
-    parameters : mapping, optional
+    initial, target : Tensor ``[B, n]``
+    controls : Tensor ``[B, T, m]``
     """
-    parameters = _complete(problem, parameters, states)
-    with torch.enable_grad():
-        x, u = states.detach().requires_grad_(), controls.detach().requires_grad_()
-        y = problem.step(x, u, {name: _detached(value) for name, value in parameters.items()})
-        rows = [
-            torch.autograd.grad(y[..., i].sum(), (x, u), retain_graph=True, materialize_grads=True)
-            for i in range(problem.state_dim)
-        ]
-    return torch.stack([row[0] for row in rows], -2), torch.stack([row[1] for row in rows], -2)
+    problem.check_states(initial, target)
+    states = rollout(problem, initial, controls).transpose(0, 1)
+    u = controls.transpose(0, 1)
+    A, B = step_jacobians(problem, states[:-1], u)
+    adjoint, gradient = cost_gradient(problem, states, u, target, A, B)
+    cost = problem.cost(states.transpose(0, 1), controls, target)
+    return Costate(states.transpose(0, 1), cost, *(t.transpose(0, 1) for t in (adjoint, gradient, A, B)))
+
+
+def cost_gradient(
+    problem: Problem, states: Tensor, controls: Tensor, target: Tensor, A: Tensor, B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Costate ``[T+1, B, n]`` and gradient ``[T, B, m]`` of the problem's cost; all inputs time first."""
+    Q, R, Q_final = problem.cost.matrices(states)
+    deviation = states - target
+    local = torch.cat((2 * deviation[:-1] @ Q, 2 * deviation[-1:] @ Q_final))
+    adjoint = costates(A, local)
+    return adjoint, 2 * controls @ R + control_gradient(B, adjoint)
+
+
+def costates(A: Tensor, grad: Tensor) -> Tensor:
+    """Run ``λ_t = grad_t + A_tᵀ λ_{t+1}`` backwards from ``λ_T = grad_T``; all ``[T+1, B, n]``."""
+    current = grad[-1].unsqueeze(-2)
+    found = [current]
+    for local, jacobian in zip(grad[:-1].unsqueeze(-2).flip(0).unbind(), A.flip(0).unbind(), strict=True):
+        current = torch.baddbmm(local, current, jacobian)
+        found.append(current)
+    return torch.stack(found[::-1]).squeeze(-2)
+
+
+def control_gradient(B: Tensor, adjoint: Tensor) -> Tensor:
+    """``B_tᵀ λ_{t+1}`` ``[T, B, m]``."""
+    return (B * adjoint[1:].unsqueeze(-1)).sum(-2)
 
 
 class _Rollout(torch.autograd.Function):
@@ -91,10 +134,11 @@ class _Rollout(torch.autograd.Function):
     def forward(
         ctx: Any, problem: Problem, names: tuple[str, ...], initial: Tensor, controls: Tensor, *values: float | Tensor
     ) -> Tensor:
-        parameters = dict(zip(names, values, strict=True))
+        sequence = controls.unbind(1)
+        step = fast_step(problem, initial, sequence[0], dict(zip(names, values, strict=True)))
         states = [initial]
-        for u in controls.unbind(1):
-            states.append(problem.step(states[-1], u, parameters))
+        for u in sequence:
+            states.append(step(states[-1], u))
         trajectory = torch.stack(states)
         ctx.problem, ctx.names = problem, names
         ctx.constants = [None if isinstance(value, Tensor) else value for value in values]
@@ -103,58 +147,51 @@ class _Rollout(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         trajectory, controls, *tensors = ctx.saved_tensors
         remaining = iter(tensors)
-        with torch.enable_grad():
-            x = trajectory[:-1].detach().requires_grad_()
-            u = controls.detach().transpose(0, 1).requires_grad_()
-            values = [next(remaining).detach().requires_grad_() if c is None else c for c in ctx.constants]
-            y = ctx.problem.step(x, u, dict(zip(ctx.names, values, strict=True)))
-            A = torch.stack(
-                [
-                    torch.autograd.grad(y[..., i].sum(), x, retain_graph=True, materialize_grads=True)[0]
-                    for i in range(y.shape[-1])
-                ],
-                -2,
-            )  # (T, B, n, n)
-            costate = _costates(A, grad)  # (T+1, B, n)
-            inputs = [u, *(v for v in values if isinstance(v, Tensor))]
-            grads = iter(torch.autograd.grad(y, inputs, costate[1:], materialize_grads=True))
-        grad_controls = next(grads).transpose(0, 1)
-        return None, None, costate[0], grad_controls, *(next(grads) if c is None else None for c in ctx.constants)
+        values = [next(remaining) if constant is None else constant for constant in ctx.constants]
+        parameters = dict(zip(ctx.names, values, strict=True))
+        u = controls.transpose(0, 1)
+        adjoint = costates(state_jacobians(ctx.problem, trajectory[:-1], u, parameters), grad)
+        needed = [
+            isinstance(value, Tensor) and need for value, need in zip(values, ctx.needs_input_grad[4:], strict=True)
+        ]
+        gradients = _pull_back(ctx.problem, trajectory[:-1], u, parameters, needed, adjoint[1:])
+        return None, None, adjoint[0], gradients[0].transpose(0, 1), *gradients[1:]
 
 
-def _costates(A: Tensor, grad: Tensor) -> Tensor:
-    """Run ``λ_t = grad_t + A_tᵀ λ_{t+1}`` backwards from ``λ_T = grad_T``; all ``[T+1, B, n]``."""
-    costate = grad[-1].unsqueeze(-2)
-    costates = [costate]
-    for t in range(len(A) - 1, -1, -1):
-        costate = torch.baddbmm(grad[t].unsqueeze(-2), costate, A[t])
-        costates.append(costate)
-    return torch.stack(costates[::-1]).squeeze(-2)
+def _pull_back(
+    problem: Problem, states: Tensor, controls: Tensor, parameters: Parameters, needed: list[bool], adjoint: Tensor
+) -> list[Tensor | None]:
+    """``(∂f/∂u)ᵀ λ`` for the controls and ``(∂f/∂p)ᵀ λ`` for each needed parameter, in one reverse pass."""
+    with torch.enable_grad():
+        u = controls.detach().requires_grad_()
+        leaves = {
+            name: value.detach().requires_grad_() if need else value
+            for (name, value), need in zip(parameters.items(), needed, strict=True)
+        }
+        y = problem.step(states, u, leaves)
+        inputs = [u, *(value for value, need in zip(leaves.values(), needed, strict=True) if need)]
+        found = iter(torch.autograd.grad(y, inputs, adjoint, materialize_grads=True))
+    return [next(found), *(next(found) if need else None for need in needed)]
 
 
-def _complete(problem: Problem, parameters: Parameters | None, like: Tensor) -> dict[str, float | Tensor]:
-    """The problem's parameters with the given ones put over them, checked."""
-    given = dict(parameters or {})
-    unknown = set(given) - set(problem.parameters)
-    if unknown:
-        known = ", ".join(problem.parameters) or "none"
-        raise ValueError(f"{problem.name} has no parameter {', '.join(sorted(unknown))!r}; it has {known}.")
-    for name, value in given.items():
-        if isinstance(value, Tensor) and value.ndim > 0 and value.shape != like.shape[-2:-1]:
-            raise ValueError(
-                f"parameter {name!r} must be a scalar or have shape [{like.shape[-2]}], got {list(value.shape)}."
-            )
-    return {**problem.parameters, **given}
+def _check_inputs(problem: Problem, initial: Tensor, controls: Tensor) -> None:
+    check_tensor(initial, (None, problem.state_dim), f"initial states of {problem.name}")
+    fits = isinstance(controls, Tensor) and controls.ndim == 3 and controls.shape[1] > 0
+    if not fits or (controls.shape[0], controls.shape[2]) != (len(initial), problem.control_dim):
+        got = list(controls.shape) if isinstance(controls, Tensor) else type(controls).__name__
+        raise ValueError(
+            f"controls must have shape [{len(initial)}, T, {problem.control_dim}] to go with the initial states, "
+            f"got {got}."
+        )
+    check_tensor(controls, tuple(controls.shape), "controls")
+    if controls.dtype != initial.dtype:
+        raise ValueError(f"initial states are {initial.dtype} but controls are {controls.dtype}; convert one of them.")
 
 
-def _detached(value: float | Tensor) -> float | Tensor:
-    return value.detach() if isinstance(value, Tensor) else value
-
-
-def _check_overflow(states: Tensor) -> None:
+def check_overflow(states: Tensor) -> None:
     """Raise if any state is not finite; ``states`` is ``[T+1, B, n]`` and stays non-finite once it is."""
     if torch.isfinite(states[-1]).all():
         return

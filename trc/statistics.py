@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .checks import check_count
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -76,6 +78,9 @@ def bootstrap(
     """
     if values.ndim != 2 or not values.numel() or not torch.isfinite(values).all():
         raise ValueError(f"bootstrap needs finite values [seeds, instances], got shape {list(values.shape)}.")
+    check_count(resamples, "resamples")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
     num_seeds, num_instances = values.shape
     draws = []
     for _ in range(resamples):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
@@ -12,18 +13,18 @@ _MINUS = "\N{MINUS SIGN}"
 
 def percent(value: float, digits: int = 2) -> str:
     """A share as a percentage: 0.00364 becomes ``0.36 %``."""
-    return f"{100 * value:.{digits}f}{_SPACE}%".replace("-", _MINUS)
+    return f"{100 * value:z.{digits}f}{_SPACE}%".replace("-", _MINUS)
 
 
 def number(value: float, digits: int = 3) -> str:
     """A number with `digits` significant digits, in plain notation where that stays short."""
-    if value == 0:
-        return "0"
-    if not 1e-4 <= abs(value) < 1e6:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}".replace("-", _MINUS)
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")  # rounded first, so that 99.96 becomes 100
+    if not -4 <= int(exponent) < 6:
         return f"{mantissa}{_SPACE}×{_SPACE}10<sup>{int(exponent)}</sup>".replace("-", _MINUS)
-    text = f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#.{digits}g}"
-    return text.replace("-", _MINUS).replace(",", _SPACE)
+    decimals = max(0, digits - 1 - int(exponent))
+    return f"{value:,.{decimals}f}".replace("-", _MINUS).replace(",", _SPACE)
 
 
 def interval(low: float, high: float, show: Callable[[float], str] = number) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .checks import check_choice, check_count, check_real
 from .datasets import Dataset
 from .losses import cloning_loss
 from .model import ModelConfig, TinyRecursiveControl
@@ -52,19 +53,16 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        for name in ("learning_rate", "max_grad_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}.")
-        if not 0 < self.validation_fraction < 1:
+        check_count(self.epochs, "epochs")
+        check_count(self.batch_size, "batch_size")
+        check_count(self.seed, "seed", minimum=0)
+        check_real(self.learning_rate, "learning_rate", positive=True)
+        check_real(self.max_grad_norm, "max_grad_norm", positive=True)
+        check_real(self.weight_decay, "weight_decay", minimum=0)
+        if not 0 < check_real(self.validation_fraction, "validation_fraction") < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
-        for name, known in (("loss", LOSSES), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known are {', '.join(known)}.")
+        check_choice(self.loss, "loss", LOSSES)
+        check_choice(self.schedule, "schedule", SCHEDULES)
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
@@ -123,15 +121,16 @@ def train(
     problem = problem or model.problem or data.problem
     data.check_problem(problem)
     _check_dimensions(model.config, data)
-    if model.problem is None:
-        model.problem = problem
+    if model.problem not in (None, problem):
+        raise ValueError(f"the model was made for another {model.problem.name!r}; make it with problem=problem.")
+    if len(data) < 2:
+        raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
+    model.problem = problem
     model.needs_simulator = model.config.feedback != "none"
 
     generator = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(data), generator=generator)
     held_out = min(max(1, round(config.validation_fraction * len(data))), len(data) - 1)
-    if held_out < 1:
-        raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
     dtype = next(model.parameters()).dtype
     tensors = [t.to(dtype) for t in (data.initial_states, data.target_states, data.control_sequences)]
     validation, training = ([t[part] for t in tensors] for part in (order[:held_out], order[held_out:]))
@@ -157,11 +156,7 @@ def train(
         for batch in shuffled.split(config.batch_size):
             initial, target, controls = (t[batch] for t in training)
             loss = loss_of(model(initial, target), controls)
-            if not torch.isfinite(loss):
-                raise ValueError(
-                    f"the loss became {loss.item()} in epoch {epoch + 1}; lower learning_rate "
-                    f"(now {config.learning_rate}) or max_grad_norm (now {config.max_grad_norm})."
-                )
+            _check_loss(loss.item(), epoch, config)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
@@ -170,6 +165,7 @@ def train(
             total += loss.item() * len(batch)
         train_losses.append(total / len(shuffled))
         validation_losses.append(_validate(model, validation, loss_of))
+        _check_loss(validation_losses[-1], epoch, config)
         if validation_losses[-1] == min(validation_losses):
             best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         bar.set_postfix(train=f"{train_losses[-1]:.2e}", validation=f"{validation_losses[-1]:.2e}")
@@ -185,6 +181,14 @@ def _validate(model: TinyRecursiveControl, tensors: list[Tensor], loss_of: Any) 
     for initial, target, controls in zip(*(t.split(1024) for t in tensors), strict=True):
         total += loss_of(model(initial, target), controls).item() * len(initial)
     return total / len(tensors[0])
+
+
+def _check_loss(loss: float, epoch: int, config: TrainingConfig) -> None:
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"the loss became {loss} in epoch {epoch + 1}; lower learning_rate (now {config.learning_rate}) "
+            f"or max_grad_norm (now {config.max_grad_norm})."
+        )
 
 
 def _check_dimensions(config: ModelConfig, data: Dataset) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..problems import Problem
-from ..simulation import step_jacobians
+from ..simulation import check_overflow
+from ..steps import step_jacobians
 from .trajectory import Trajectory
 
 
@@ -84,6 +85,7 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
         x = problem.step(x, u, problem.parameters)
         states.append(x)
         controls.append(u)
+    check_overflow(torch.stack(states))
     trajectory = torch.stack(states, 1), torch.stack(controls, 1)
     cost = problem.cost(*trajectory, goal)
     return Trajectory(*(tensor.to(initial.dtype) for tensor in (*trajectory, cost)))

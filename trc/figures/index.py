@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
+from ..checks import check_choice
 from ..files import require_file, write_text
 from ..results import read_manifest, read_table
 from . import paper, sketches
@@ -57,16 +60,21 @@ class Entry:
 def read_index(root: Path) -> list[Entry]:
     """All entries of ``figures/index.yml``, checked."""
     path = require_file(root / "figures" / "index.yml", "index of figures", "restore it with git")
+    try:
+        rows = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())}).") from None
     known = {f.name for f in fields(Entry)}
-    entries = []
-    for row in yaml.safe_load(path.read_text()):
-        if set(row) != known:
-            raise ValueError(
-                f"{path}: an entry needs exactly {', '.join(sorted(known))}, got {', '.join(sorted(row))}."
-            )
-        if row["function"] not in FUNCTIONS:
-            raise ValueError(f"{path}: unknown function {row['function']!r}; known are {', '.join(FUNCTIONS)}.")
-        entries.append(Entry(**row))
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) == known for row in rows):
+        raise ValueError(f"{path} must be a list of entries with exactly {', '.join(sorted(known))}.")
+    entries = [Entry(**row) for row in rows]
+    for entry in entries:
+        check_choice(entry.function, "function of figures/index.yml", FUNCTIONS)
+        if not re.fullmatch(r"\w+", entry.name):
+            raise ValueError(f"{path}: a figure's name has letters, digits and _ only, got {entry.name!r}.")
+        if set(entry.tables) != set(signature(FUNCTIONS[entry.function]).parameters):
+            wanted = ", ".join(signature(FUNCTIONS[entry.function]).parameters) or "none"
+            raise ValueError(f"{path}: {entry.function} needs the tables {wanted}, got {entry.tables}.")
     return entries
 
 
@@ -87,6 +95,10 @@ def draw(entry: Entry, root: Path) -> list[Path]:
         record["inputs"] = {
             f"results/{entry.experiment}/{name}.csv": manifest["tables"][f"{name}.csv"] for name in entry.tables
         }
-    paths = save(FUNCTIONS[entry.function](**tables), root / "figures" / entry.name)
+    try:
+        figure = FUNCTIONS[entry.function](**tables)
+    except KeyError as error:
+        raise ValueError(f"a table of {entry.name} lacks the column {error}; run its experiment again.") from None
+    paths = save(figure, root / "figures" / entry.name)
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     return [*paths, write_text(root / "figures" / f"{entry.name}.json", text)]

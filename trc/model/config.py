@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from ..checks import check_choice, check_count, check_real, check_reals
 from ..problems import Problem
 
 FEEDBACKS = ("none", "error")
@@ -56,33 +57,17 @@ class ModelConfig:
     time_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in (
-            "state_dim",
-            "control_dim",
-            "control_horizon",
-            "latent_dim",
-            "hidden_dim",
-            "num_blocks",
-            "num_heads",
-            "num_outer_cycles",
-            "num_inner_cycles",
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+        for name in ("state_dim", "control_dim", "control_horizon", *SIZES["small"]):
+            check_count(getattr(self, name), name)
+        for name in ("num_outer_cycles", "num_inner_cycles"):
+            check_count(getattr(self, name), name)
         if self.latent_dim % self.num_heads:
             raise ValueError(f"latent_dim {self.latent_dim} must be a multiple of num_heads {self.num_heads}.")
-        if self.feedback not in FEEDBACKS:
-            raise ValueError(f"unknown feedback {self.feedback!r}; known are {', '.join(FEEDBACKS)}.")
-        for name, size in (
-            ("control_low", self.control_dim),
-            ("control_high", self.control_dim),
-            ("state_scale", self.state_dim),
-        ):
-            value = tuple(map(float, getattr(self, name)))
-            if len(value) != size:
-                raise ValueError(f"{name} needs {size} entries, one a dimension, got {value}.")
-            object.__setattr__(self, name, value)
+        check_choice(self.feedback, "feedback", FEEDBACKS)
+        sizes = {"control_low": self.control_dim, "control_high": self.control_dim, "state_scale": self.state_dim}
+        for name, size in sizes.items():
+            object.__setattr__(self, name, check_reals(getattr(self, name), name, size))
+        check_real(self.time_scale, "time_scale", positive=True)
         if not all(low < high for low, high in zip(self.control_low, self.control_high, strict=True)):
             raise ValueError(f"control_low must be below control_high, got {self.control_low} and {self.control_high}.")
         if not all(scale > 0 for scale in (*self.state_scale, self.time_scale)):
@@ -106,8 +91,7 @@ class ModelConfig:
         Without a problem the dimensions default to 2, 1 and 15 and the bounds to ±4 (those of the double
         integrator), and inputs are not scaled. Dimensions given beside a problem must agree with it.
         """
-        if size not in SIZES:
-            raise ValueError(f"unknown size {size!r}; known are {', '.join(SIZES)}.")
+        check_choice(size, "size", SIZES)
         given = {"state_dim": state_dim, "control_dim": control_dim, "control_horizon": control_horizon}
         if problem is not None:
             from_problem = {
@@ -127,7 +111,7 @@ class ModelConfig:
                     )
             return cls.from_dict({**SIZES[size], **from_problem, **changes})
         defaults = {"state_dim": 2, "control_dim": 1, "control_horizon": 15}
-        dims = {name: defaults[name] if value is None else value for name, value in given.items()}
+        dims = {name: check_count(defaults[name] if value is None else value, name) for name, value in given.items()}
         free = {
             "control_low": (-4.0,) * dims["control_dim"],
             "control_high": (4.0,) * dims["control_dim"],

@@ -7,7 +7,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..problems import Problem, check_tensor
+from ..checks import check_count, check_tensor
+from ..problems import Problem
 from ..simulation import Dynamics, rollout
 from .config import ModelConfig
 from .layers import perceptron
@@ -123,9 +124,13 @@ class TinyRecursiveControl(nn.Module):
         config = self.config
         check_tensor(current_state, (None, config.state_dim), "current_state")
         check_tensor(target_state, (len(current_state), config.state_dim), "target_state")
-        iterations = config.num_outer_cycles if iterations is None else iterations
-        if iterations < 0:
-            raise ValueError(f"iterations must not be negative, got {iterations}.")
+        dtype = self.control_low.dtype
+        if current_state.dtype != dtype or target_state.dtype != dtype:
+            raise ValueError(
+                f"the model computes in {dtype}, the states are {current_state.dtype} and {target_state.dtype}; "
+                "convert them with .to(), or the model with .double()."
+            )
+        iterations = config.num_outer_cycles if iterations is None else check_count(iterations, "iterations", 0)
         simulate = self._simulator(dynamics_fn)
 
         problem = self.encode_state(self._inputs(current_state, target_state, time_remaining))  # (B, d)
@@ -192,6 +197,7 @@ class TinyRecursiveControl(nn.Module):
         time = torch.as_tensor(time, dtype=current.dtype, device=current.device).reshape(-1, 1)
         if len(time) not in (1, len(current)):
             raise ValueError(f"time_remaining needs one value or one an instance ({len(current)}), got {len(time)}.")
+        check_tensor(time, (None, 1), "time_remaining")
         time = time.expand(len(current), 1) / self.config.time_scale
         return torch.cat((current / self.state_scale, target / self.state_scale, time), -1)
 
@@ -229,4 +235,6 @@ class TinyRecursiveControl(nn.Module):
                 f"dynamics_fn must return final states [{len(initial)}, {n}] or trajectories "
                 f"[{len(initial)}, {horizon + 1}, {n}], got {got}."
             )
+        if not torch.isfinite(states).all():
+            raise ValueError("dynamics_fn returned states that are not finite; check it with the same controls.")
         return states.to(initial)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..checks import check_choice
 from .base import Problem
-from .checks import check_tensor
 from .cost import QuadraticCost
 from .double_integrator import DoubleIntegrator
 from .integrators import Parameters, rk4
@@ -39,8 +39,7 @@ def make_problem(name: str, **overrides: Any) -> Problem:
     >>> trc.make_problem("van_der_pol", mu=2.0, horizon=50).duration
     2.5
     """
-    if name not in PROBLEMS:
-        raise ValueError(f"unknown problem {name!r}; known are {', '.join(PROBLEMS)}.")
+    check_choice(name, "problem", PROBLEMS)
     return PROBLEMS[name]().replace(**overrides)
 
 
@@ -51,7 +50,6 @@ __all__ = [
     "Problem",
     "QuadraticCost",
     "VanDerPol",
-    "check_tensor",
     "make_problem",
     "rk4",
 ]

@@ -7,14 +7,14 @@ teachers, datasets and training all follow from that step and the cost.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from .checks import check_tensor
+from ..checks import check_count, check_real, check_reals, check_tensor
 from .cost import QuadraticCost
 from .integrators import Parameters
 
@@ -46,6 +46,8 @@ class Problem:
         An instance succeeds when its terminal error is below this.
     linear : bool
         True if ``step`` is linear in state and control, for every value of the parameters.
+    workshop : dict
+        Not a setting: what was derived from the problem and is worth keeping (see ``trc.steps``).
     """
 
     name: str
@@ -63,34 +65,32 @@ class Problem:
     parameters: Mapping[str, float] = field(default_factory=dict)
     success_threshold: float = 0.1
     linear: bool = False
+    workshop: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("control_low", "control_high"):
-            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
-        for name in ("initial_range", "target_range"):
-            object.__setattr__(self, name, tuple(tuple(map(float, pair)) for pair in getattr(self, name)))
         n, m = self.state_dim, self.control_dim
-        if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
-            raise ValueError(f"horizon must be a positive number of steps, got {self.horizon!r}.")
-        if not 0 < self.dt < float("inf"):
-            raise ValueError(f"dt must be a positive number of seconds, got {self.dt!r}.")
-        for name, size in (("control_low", m), ("control_high", m), ("initial_range", n), ("target_range", n)):
-            if len(getattr(self, name)) != size:
-                raise ValueError(f"{name} needs {size} entries, one a dimension, got {getattr(self, name)!r}.")
-        pairs = {
-            "control bounds": zip(self.control_low, self.control_high, strict=True),
-            "initial_range": self.initial_range,
-            "target_range": self.target_range,
+        settled = {
+            "horizon": check_count(self.horizon, "horizon"),
+            "dt": check_real(self.dt, "dt", positive=True),
+            "success_threshold": check_real(self.success_threshold, "success_threshold", positive=True),
+            "control_low": check_reals(self.control_low, "control_low", m),
+            "control_high": check_reals(self.control_high, "control_high", m),
+            "initial_range": _check_box(self.initial_range, "initial_range", n),
+            "target_range": _check_box(self.target_range, "target_range", n),
+            "parameters": {name: check_real(value, name) for name, value in self.parameters.items()},
         }
-        for name, intervals in pairs.items():
-            for low, high in intervals:
-                if not (-float("inf") < low <= high < float("inf")) or (name == "control bounds" and low == high):
-                    raise ValueError(f"{name} must be finite with low below high, got ({low}, {high}).")
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+        if not all(low < high for low, high in zip(self.control_low, self.control_high, strict=True)):
+            raise ValueError(f"control_low must be below control_high, got {self.control_low} and {self.control_high}.")
         if len(self.cost.Q) != n or len(self.cost.R) != m:
             raise ValueError(
                 f"the cost is for {len(self.cost.Q)} states and {len(self.cost.R)} controls, "
                 f"the problem {self.name!r} has {n} and {m}."
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"workshop": {}}  # recorded steps can't be sent to another process
 
     def step(self, x: Tensor, u: Tensor, parameters: Parameters) -> Tensor:
         """One step of the dynamics, ``x_{t+1} = f(x_t, u_t)``.
@@ -159,8 +159,8 @@ class Problem:
             Widens the box of the initial states about its centre (1.5 and 2 are the out-of-distribution sets).
         dtype : torch.dtype
         """
-        if num_samples < 1:
-            raise ValueError(f"num_samples must be positive, got {num_samples}.")
+        check_count(num_samples, "num_samples")
+        check_real(scale, "scale", positive=True)
 
         def uniform(intervals: tuple[Interval, ...], widen: float) -> Tensor:
             low, high = torch.tensor(intervals, dtype=torch.float64, device=generator.device).T
@@ -190,16 +190,8 @@ class Problem:
     @classmethod
     def _settings(cls) -> list[str]:
         """Fields that an override may set directly."""
-        fixed = {
-            "name",
-            "state_names",
-            "control_names",
-            "position_dims",
-            "velocity_dims",
-            "linear",
-            "cost",
-            "parameters",
-        }
+        fixed = {"name", "state_names", "control_names", "position_dims", "velocity_dims", "linear"}
+        fixed |= {"cost", "parameters", "workshop"}
         return sorted({f.name for f in fields(cls)} - fixed)
 
     def replace(self, **overrides: Any) -> Self:
@@ -214,7 +206,7 @@ class Problem:
         changed: dict[str, Any] = {}
         for name, value in overrides.items():
             if name in self.parameters:
-                changed.setdefault("parameters", dict(self.parameters))[name] = float(value)
+                changed.setdefault("parameters", dict(self.parameters))[name] = value
             elif name in weights:
                 changed["cost"] = replace(changed.get("cost", self.cost), **{name: value})
             elif name in settings:
@@ -223,3 +215,13 @@ class Problem:
                 known = ", ".join(sorted([*settings, *weights, *self.parameters]))
                 raise ValueError(f"problem {self.name!r} has no setting {name!r}; it has {known}.")
         return replace(self, **changed)
+
+
+def _check_box(box: Any, name: str, size: int) -> tuple[Interval, ...]:
+    """`box` as one ``(low, high)`` a dimension."""
+    if not isinstance(box, Iterable) or isinstance(box, str) or len(list(box)) != size:
+        raise ValueError(f"{name} needs {size} pairs (low, high), one a dimension, got {box!r}.")
+    pairs = tuple(check_reals(pair, f"each pair of {name}", 2) for pair in box)
+    if not all(low <= high for low, high in pairs):
+        raise ValueError(f"{name} must be finite with low below high, got {pairs}.")
+    return pairs

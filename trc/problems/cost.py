@@ -13,7 +13,10 @@ Matrix = tuple[tuple[float, ...], ...]
 
 def as_matrix(value: Any, name: str) -> Matrix:
     """Turn lists, arrays or tensors into nested tuples, so that a problem can be compared and saved as JSON."""
-    array = torch.as_tensor(value, dtype=torch.float64)
+    try:
+        array = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be a square matrix, got {value!r}.") from None
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(f"{name} must be a square matrix, got shape {tuple(array.shape)}.")
     return tuple(tuple(row) for row in array.tolist())

@@ -1,0 +1,34 @@
+"""Shared by all tests: both problems, and instances of them."""
+
+import pytest
+import torch
+
+import trc
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(params=list(trc.PROBLEMS))
+def problem(request):
+    """Each problem in turn."""
+    return trc.make_problem(request.param)
+
+
+@pytest.fixture
+def double_integrator():
+    return trc.make_problem("double_integrator")
+
+
+@pytest.fixture
+def van_der_pol():
+    return trc.make_problem("van_der_pol")
+
+
+@pytest.fixture
+def draw():
+    """A function that draws `count` initial and target states of a problem, always the same ones."""
+
+    def instances(problem, count, dtype=torch.float64, seed=0):
+        return problem.sample(count, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+    return instances

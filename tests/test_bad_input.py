@@ -1,0 +1,354 @@
+"""Bad input is one clear sentence, and what the README shows runs."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from nbformat.v4 import new_code_cell, new_notebook
+
+import trc
+from trc import results, runner, tables
+from trc.datasets import ARRAYS
+from trc.figures.__main__ import main as figures_main
+from trc.statistics import bootstrap
+
+ROOT = Path(__file__).resolve().parent.parent
+DI, VDP = trc.make_problem("double_integrator"), trc.make_problem("van_der_pol")
+M = trc.TinyRecursiveControl
+T = {"latent_dim": 8, "hidden_dim": 8, "num_blocks": 1, "num_heads": 1, "seed": 0}
+data = trc.generate_dataset(DI, 12, seed=0)
+
+
+def model(problem=DI, **k):
+    return M.create("small", problem=problem, **T | k)
+
+
+@pytest.mark.parametrize("kind", ["double states", "mixed"])
+def test_model_dtype(kind):
+    x, t = data.initial_states, data.target_states if kind == "double states" else data.target_states.float()
+    if kind == "mixed":
+        x, t = x.float(), t.double()
+    with pytest.raises(ValueError, match="float"):
+        model()(x, t)
+
+
+def test_model_time_nan():
+    with pytest.raises(ValueError):
+        model(feedback="none")(torch.zeros(2, 2), torch.zeros(2, 2), time_remaining=float("nan"))
+
+
+def test_model_dynamics_nan():
+    with pytest.raises(ValueError):
+        model()(torch.zeros(2, 2), torch.zeros(2, 2), dynamics_fn=lambda x, u: x * float("nan"))
+
+
+def test_model_iterations_float():
+    with pytest.raises(ValueError):
+        model()(torch.zeros(2, 2), torch.zeros(2, 2), iterations=2.5)
+
+
+def test_create_infinite_bounds():
+    with pytest.raises(ValueError):
+        model(None, control_high=(float("inf"),))
+
+
+def test_create_state_dim_float():
+    with pytest.raises(ValueError):
+        model(None, state_dim=2.5)
+
+
+def test_train_given_problem_is_the_simulator():
+    a, b = trc.make_problem("van_der_pol", mu=1.0, horizon=5), trc.make_problem("van_der_pol", mu=3.0, horizon=5)
+    m = model(a)
+    try:
+        trc.train(m, trc.generate_dataset(b, 8, seed=0), b, epochs=1)
+    except ValueError:
+        return
+    assert m.problem == b
+
+
+def test_train_validation_nan():
+    calls = []
+
+    def loss(out, u):
+        calls.append(0)
+        return out["controls"].square().mean() * (float("nan") if len(calls) == 2 else 1)
+
+    from trc import training
+
+    training.LOSSES["odd"] = loss
+    try:
+        with pytest.raises(ValueError, match="loss"):
+            trc.train(model(), data, epochs=1, loss="odd")
+    finally:
+        del training.LOSSES["odd"]
+
+
+@pytest.mark.parametrize(
+    "o", [{"epochs": 1.5}, {"epochs": "a"}, {"batch_size": 2.5}, {"seed": None}, {"learning_rate": "a"}], ids=str
+)
+def test_train_types(o):
+    with pytest.raises(ValueError):
+        trc.train(model(), data, **{"epochs": 1} | o)
+
+
+def test_train_failing_leaves_model_alone():
+    m = model(None)
+    with pytest.raises(ValueError):
+        trc.train(m, trc.generate_dataset(DI, 1, seed=0), epochs=1)
+    assert m.problem is None and not m.needs_simulator
+
+
+def test_evaluate_on_another_problem():
+    with pytest.raises(ValueError):
+        trc.evaluate(model(), VDP, data.initial_states, data.target_states)
+
+
+def test_instance_metrics_other_horizon():
+    with pytest.raises(ValueError):
+        trc.instance_metrics(DI, data.initial_states, data.target_states, torch.zeros(12, 7, 1))
+
+
+def test_aggregate_shape():
+    with pytest.raises(ValueError):
+        trc.aggregate({"cost": torch.ones(4)}, torch.ones(3))
+
+
+def test_load_model_conflicting_problem(tmp_path):
+    p = trc.save_model(model(), tmp_path / "m")
+    with pytest.raises(ValueError):
+        trc.load_model(p, problem=VDP)
+
+
+@pytest.mark.parametrize("x", [torch.full((2, 2), 1e3)])
+def test_lqr_overflow(x):
+    with pytest.raises(ValueError):
+        trc.lqr(VDP, x, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize(
+    "kw",
+    [
+        {"mu": float("nan")},
+        {"mu": None},
+        {"dt": "x"},
+        {"Q": "abc"},
+        {"control_low": 4},
+        {"success_threshold": -1},
+        {"success_threshold": "x"},
+        {"initial_range": 3},
+    ],
+    ids=str,
+)
+def test_make_problem(kw):
+    with pytest.raises(ValueError):
+        trc.make_problem("van_der_pol", **kw)
+
+
+@pytest.mark.parametrize("s", [float("nan"), -1.0])
+def test_scale(s):
+    with pytest.raises(ValueError):
+        DI.sample(3, generator=torch.Generator(), scale=s)
+
+
+def test_num_samples_float():
+    with pytest.raises(ValueError):
+        trc.generate_dataset(DI, 2.5, seed=0)
+
+
+def test_rollout_no_steps():
+    with pytest.raises(ValueError):
+        trc.rollout(DI, torch.zeros(2, 2), torch.zeros(2, 0, 1))
+
+
+def test_rollout_nan_controls_message():
+    with pytest.raises(ValueError, match="controls .*finite"):
+        trc.rollout(DI, torch.zeros(2, 2), torch.full((2, 3, 1), float("nan")))
+
+
+def test_rollout_list_controls():
+    with pytest.raises(ValueError):
+        trc.rollout(DI, torch.zeros(2, 2), [[[0.0]]] * 2)
+
+
+def test_rollout_int_message():
+    with pytest.raises(ValueError, match="int64"):
+        trc.rollout(DI, torch.zeros(2, 2).long(), torch.zeros(2, 3, 1))
+
+
+@pytest.mark.parametrize("mu", [[1.0, 1.0], np.ones(2), torch.ones(2).double()], ids=["list", "numpy", "double"])
+def test_rollout_parameter_kind(mu):
+    with pytest.raises(ValueError):
+        trc.rollout(VDP, torch.zeros(2, 2), torch.zeros(2, 3, 1), {"mu": mu})
+
+
+def saved(tmp_path, **k):
+    a = {n: getattr(data, n).numpy() for n in ARRAYS} | {"recipe": np.array(json.dumps(data.recipe))} | k
+    np.savez(tmp_path / "x.npz", **a)
+    return tmp_path / "x.npz"
+
+
+@pytest.mark.parametrize(
+    "k",
+    [
+        {"costs": np.zeros(11)},
+        {"costs": np.array(3.0)},
+        {"costs": np.array(["a"] * 12)},
+        {"initial_states": np.zeros((12, 3))},
+        {"recipe": np.array("[1]")},
+        {"recipe": np.array("{}")},
+        {"costs": np.full(12, np.nan)},
+    ],
+    ids=["short", "0-d", "str", "n=3", "recipe list", "recipe {}", "nan"],
+)
+def test_dataset_load(tmp_path, k):
+    p = saved(tmp_path, **k)
+    with pytest.raises(ValueError, match=str(p)):
+        trc.load_dataset(p).check_problem(DI)
+
+
+def test_dataset_load_npy(tmp_path):
+    with open(tmp_path / "x.npz", "wb") as f:
+        np.save(f, np.zeros(3))
+    with pytest.raises(ValueError, match="x.npz"):
+        trc.load_dataset(tmp_path / "x.npz")
+
+
+def test_foreign_checkpoint_message(tmp_path):
+    import safetensors.torch as st
+
+    st.save_file({"a": torch.zeros(1)}, tmp_path / "m")
+    with pytest.raises(ValueError) as e:
+        trc.load_model(tmp_path / "m")
+    assert "('trc')" not in str(e.value)
+
+
+@pytest.mark.parametrize("o", [{"resamples": 0}, {"confidence": 95}], ids=str)
+def test_bootstrap(o):
+    with pytest.raises(ValueError):
+        bootstrap(torch.ones(2, 3), generator=torch.Generator(), **o)
+
+
+@pytest.mark.parametrize(("v", "t"), [(99.96, "100"), (999.6, "1\N{NO-BREAK SPACE}000")])
+def test_number(v, t):
+    assert tables.number(v) == t
+
+
+def test_number_nan():
+    tables.number(float("nan"))
+
+
+def test_percent_minus_zero():
+    assert "0.00" == tables.percent(-1e-9).split("\N{NO-BREAK SPACE}")[0]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "figures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def nb(root, *cells):
+    n = new_notebook(
+        cells=[new_code_cell(c) for c in cells],
+        metadata={"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}},
+    )
+    n.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(n, root / "notebooks" / "t.ipynb")
+    return root / "notebooks" / "t.ipynb"
+
+
+def test_runner_dead_kernel(root):
+    assert runner.main([str(nb(root, "preset='smoke'", "import os; os._exit(1)"))]) == 2
+
+
+def test_runner_multiline_message(root, capsys):
+    runner.main([str(nb(root, "preset='smoke'", "raise ValueError('a\\nb')"))])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("trc.runner")
+
+
+def test_runner_bad_yaml_one_line(root, capsys):
+    assert runner.main([str(nb(root, "preset='smoke'\nx=1", "1")), "-p", "x", ": : ["]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("v", ["010", "1_000", "null", "true", "1e3", "1:30"])
+def test_runner_text_stays_text(root, monkeypatch, v):
+    seen = {}
+    monkeypatch.setattr(runner, "run", lambda p, q: seen.update(runner.check_parameters(Path(p), q)) or root / "x")
+    assert runner.main([str(nb(root, "preset='smoke'\nseeds=''", "1")), "-p", "seeds", v]) == 0
+    assert seen["seeds"] == v
+
+
+def test_runner_no_language(root):
+    p = nb(root, "preset='smoke'", "1")
+    n = nbformat.read(p, 4)
+    n.metadata.clear()
+    nbformat.write(n, p)
+    assert runner.main([str(p)]) == 0
+
+
+def test_runner_list_parameter(root):
+    with pytest.raises(ValueError, match="scalar"):
+        runner.notebook_parameters(nb(root, "preset='smoke'\nx=[1]", "1"))
+
+
+def test_runner_outside_project(root, monkeypatch, tmp_path_factory):
+    p = nb(root, "preset='smoke'\nresults_dir=''", "1")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert runner.main([str(p)]) == 0
+
+
+@pytest.mark.parametrize(
+    "t",
+    [
+        "",
+        "3",
+        "- 3",
+        ": : [",
+        "- {name: a, function: methods, experiment: null, tables: [], notebook: null, page: p, tier: h}",
+        "- {name: ../evil, function: architecture, experiment: null, tables: [], notebook: null, page: p, tier: h}",
+    ],
+)
+def test_figures_index(root, t, capsys):
+    (root / "figures" / "index.yml").write_text(t)
+    assert figures_main([]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_figure_without_columns(root):
+    f = root / "results" / "first_light"
+    results.write_table(pd.DataFrame({"a": [1]}), f / "training.csv")
+    results.write_manifest(f, parameters={}, tables=["training.csv"], run=results.start_run())
+    e = [x for x in yaml.safe_load((ROOT / "figures" / "index.yml").read_text()) if x["function"] == "learning"]
+    (root / "figures" / "index.yml").write_text(yaml.safe_dump(e))
+    assert figures_main([]) == 2
+
+
+def test_readme_python_runs():
+    import re
+
+    for b in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
+        exec(b, {})
+
+
+def test_readme_pictures_exist():
+    import re
+
+    for b in re.findall(r"\]\((figures/[^)]*)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / b).is_file()
+
+
+def test_readme_papermill_parameters_exist():
+    import re
+
+    names = set(re.findall(r"-p (\w+) ", (ROOT / "README.md").read_text()))
+    assert names <= set(runner.notebook_parameters(ROOT / "notebooks/first_light.ipynb"))

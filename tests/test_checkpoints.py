@@ -1,0 +1,79 @@
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+
+import trc
+from trc.checkpoints import read_training_record
+
+
+@pytest.fixture
+def model():
+    problem = trc.make_problem("van_der_pol", mu=0.5, horizon=10, control_low=[-1])
+    return trc.TinyRecursiveControl.create("small", problem=problem, seed=0, latent_dim=8, hidden_dim=8, num_heads=1)
+
+
+def test_checkpoint_comes_back_bit_for_bit_with_its_problem(tmp_path, model, draw):
+    model.needs_simulator = True
+    back = trc.load_model(trc.save_model(model, tmp_path / "deep" / "model.safetensors"))
+    assert back.config == model.config
+    assert back.problem == model.problem
+    assert back.needs_simulator
+    assert not back.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor)
+    x = draw(model.problem, 4, torch.float32)
+    assert torch.equal(back(*x)["controls"], model(*x)["controls"])
+    assert "errors" in back(*x)
+
+
+def test_same_model_is_saved_as_the_same_bytes(tmp_path, model):
+    paths = [trc.save_model(model, tmp_path / name, training={"b": 1, "a": [2]}) for name in ("a", "b")]
+    again = trc.save_model(trc.load_model(paths[0]), tmp_path / "c", training={"a": [2], "b": 1})
+    assert len({path.read_bytes() for path in (*paths, again)}) == 1
+
+
+def test_training_record_is_kept(tmp_path, model):
+    path = trc.save_model(model, tmp_path / "a", training={"epochs": 3})
+    assert read_training_record(path) == {"epochs": 3}
+    assert read_training_record(trc.save_model(model, tmp_path / "b")) == {}
+
+
+def test_model_without_a_simulator_that_needs_one_still_refuses_after_loading(tmp_path, model):
+    model.problem, model.needs_simulator = None, True
+    back = trc.load_model(trc.save_model(model, tmp_path / "model.safetensors"))
+    assert back.problem is None
+    with pytest.raises(ValueError, match="trained with simulator feedback"):
+        back(torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+def test_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none; make one with trc.save_model"):
+        trc.load_model(tmp_path / "none")
+
+
+@pytest.mark.parametrize("share", [0, 0.05, 0.5, 0.999])
+def test_truncated_file_is_refused_by_name(tmp_path, model, share):
+    path = trc.save_model(model, tmp_path / "model.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=rf"^{path} is not a readable trc checkpoint"):
+        trc.load_model(path)
+
+
+@pytest.mark.parametrize("kind", ["other safetensors", "other header", "pickle", "missing weight"])
+def test_foreign_file_is_refused_by_name(tmp_path, model, kind):
+    path = tmp_path / "model.safetensors"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"weights": [1.0]}))
+    elif kind == "missing weight":
+        trc.save_model(model, path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata()
+        safetensors.torch.save_file(dict(list(model.state_dict().items())[1:]), path, header)
+    else:
+        header = {"trc": "[1, 2]"} if kind == "other header" else {"format": "pt"}
+        safetensors.torch.save_file({"a": torch.zeros(3)}, path, header)
+    with pytest.raises(ValueError, match=rf"^{path} is not a readable trc checkpoint"):
+        trc.load_model(path)

@@ -1,0 +1,163 @@
+import hashlib
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import trc
+from trc.datasets import ARRAYS, CHUNK
+
+
+def small(problem="double_integrator", count=20, **options):
+    return trc.generate_dataset(trc.make_problem(problem), count, **{"seed": 3} | options)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_dataset_holds_the_teachers_solutions_of_the_sampled_instances(problem, draw):
+    data = trc.generate_dataset(problem, 20, seed=3)
+    initial, target = draw(problem, 20, seed=3)
+    solution = trc.lqr(problem, initial, target)
+    for name, expected in zip(
+        ARRAYS, (initial, target, solution.controls, solution.states, solution.cost), strict=True
+    ):
+        assert torch.equal(getattr(data, name), expected), name
+
+
+@pytest.mark.parametrize("name", ["double_integrator", "van_der_pol"])
+def test_saved_dataset_comes_back_bit_for_bit(tmp_path, name):
+    data = small(name, scale=1.5)
+    back = trc.load_dataset(data.save(tmp_path / "deep" / "data.npz"))
+    assert back.recipe == data.recipe
+    assert back.problem == trc.make_problem(name)
+    for array in ARRAYS:
+        assert getattr(back, array).dtype == torch.float64
+        assert torch.equal(getattr(back, array), getattr(data, array)), array
+
+
+def test_recipe_makes_the_dataset_again():
+    data = small("van_der_pol", 5, scale=2.0)
+    options = {name: data.recipe[name] for name in ("num_samples", "seed", "expert", "scale")}
+    assert torch.equal(trc.generate_dataset(data.problem, **options).control_sequences, data.control_sequences)
+
+
+def test_same_seed_gives_the_same_file_on_any_number_of_threads(tmp_path):
+    digests = set()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            digests.add(digest(small(count=CHUNK + 100).save(tmp_path / f"{threads}.npz")))
+        finally:
+            torch.set_num_threads(1)
+    assert len(digests) == 1
+    assert digest(small(count=CHUNK + 100, seed=4).save(tmp_path / "other.npz")) not in digests
+
+
+def test_scale_widens_the_initial_states_alone():
+    near, far = small(), small(scale=2.0)
+    assert torch.equal(far.initial_states, 2 * near.initial_states)
+    assert torch.equal(far.target_states, near.target_states)
+
+
+def test_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no dataset at .*none.npz; make one with trc.generate_dataset"):
+        trc.load_dataset(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_truncated_file_is_refused_by_name(tmp_path, share):
+    path = small().save(tmp_path / "data.npz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=rf"^{path} is not a readable trc dataset"):
+        trc.load_dataset(path)
+
+
+class Trap:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def foreign(kind, path, trap):
+    if kind == "other arrays":
+        np.savez(path, weights=np.zeros(3))
+    elif kind == "text":
+        path.write_text("initial_states, target_states\n")
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(trap))
+    elif kind == "pickled array":
+        data = {name: getattr(small(), name).numpy() for name in ARRAYS}
+        np.savez(path, **data | {"costs": np.array([trap] * 20, dtype=object), "recipe": np.array("{}")})
+
+
+@pytest.mark.parametrize("kind", ["other arrays", "text", "pickle", "pickled array"])
+def test_foreign_file_is_refused_by_name_and_no_pickle_is_run(tmp_path, kind):
+    path, mark = tmp_path / "data.npz", tmp_path / "mark"
+    foreign(kind, path, Trap(mark))
+    with pytest.raises(ValueError, match=rf"^{path} is not a readable trc dataset"):
+        trc.load_dataset(path)
+    assert not mark.exists()
+
+
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path):
+    data = {name: getattr(small(), name).numpy() for name in ARRAYS}
+    recipe = np.array(json.dumps(small().recipe))
+    np.savez(tmp_path / "data.npz", **data | {"costs": data["costs"][:-1], "recipe": recipe})
+    with pytest.raises(ValueError, match=r"that agree, got .*'costs': \[19\]"):
+        trc.load_dataset(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize(
+    ("made_for", "used_for", "message"),
+    [
+        ({}, {"mu": 2.0}, "another 'van_der_pol': mu differ"),
+        ({}, {"horizon": 50, "dt": 0.1}, "another 'van_der_pol': dt, horizon differ"),
+        ({"Q": [[1, 0], [0, 1]]}, {}, "another 'van_der_pol': Q differ"),
+    ],
+)
+def test_dataset_of_another_setting_is_refused_by_what_differs(made_for, used_for, message):
+    data = trc.generate_dataset(trc.make_problem("van_der_pol", **made_for), 2, seed=0)
+    data.check_problem(trc.make_problem("van_der_pol", **made_for))
+    with pytest.raises(ValueError, match=message):
+        data.check_problem(trc.make_problem("van_der_pol", **used_for))
+
+
+def test_dataset_of_another_problem_is_refused():
+    with pytest.raises(ValueError, match="for 'double_integrator', not for 'van_der_pol'; generate another"):
+        small().check_problem(trc.make_problem("van_der_pol"))
+
+
+def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = small().save(tmp_path / "data.npz")
+    before = digest(path)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        small(seed=4).save(path)
+    assert digest(path) == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "message"),
+    [
+        (0, {}, "num_samples must be positive, got 0"),
+        (5, {"expert": "oracle"}, "unknown expert 'oracle'; known are lqr"),
+    ],
+)
+def test_bad_requests_are_refused(count, options, message):
+    with pytest.raises(ValueError, match=message):
+        small(count=count, **options)

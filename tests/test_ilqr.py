@@ -1,0 +1,159 @@
+"""iLQR ends at a stationary point within the bounds, whatever the start."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from scipy.optimize import lsq_linear
+
+import trc
+from trc.experts.ilqr import box_minimum
+from trc.problems import Problem, QuadraticCost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cart(Problem):
+    """Two forces on three states, with a drag that is a physical parameter."""
+
+    name: str = "cart"
+    state_names: tuple[str, ...] = ("x", "y", "speed")
+    control_names: tuple[str, ...] = ("push", "turn")
+    horizon: int = 12
+    dt: float = 0.1
+    cost: QuadraticCost = QuadraticCost(
+        Q=((2, 0, 0), (0, 1, 0), (0, 0, 0.5)), R=((0.1, 0), (0, 0.2)), Q_final=((20, 0, 0), (0, 10, 0), (0, 0, 5))
+    )
+    control_low: tuple[float, ...] = (-1.0, -0.5)
+    control_high: tuple[float, ...] = (2.0, 0.5)
+    initial_range: tuple[tuple[float, float], ...] = ((-1, 1),) * 3
+    target_range: tuple[tuple[float, float], ...] = ((0, 0),) * 3
+    parameters: Mapping[str, float] = field(default_factory=lambda: {"drag": 0.4})
+
+    def step(self, x, u, parameters):
+        p, q, v = x.unbind(-1)
+        push, turn = u.unbind(-1)
+        drag = parameters["drag"] * v * v.abs()
+        rates = torch.stack((v * torch.cos(q), turn + 0.3 * torch.sin(p), push - drag), -1)
+        return x + self.dt * rates
+
+
+def projected_gradient(problem, initial, target, controls):
+    """The residual once more, by step-by-step autograd instead of the adjoint."""
+    u = controls.clone().requires_grad_()
+    states = [initial]
+    for t in range(problem.horizon):
+        states.append(problem.step(states[-1], u[:, t], problem.parameters))
+    problem.cost(torch.stack(states, 1), u, target).sum().backward()
+    return (controls - problem.clip(controls - u.grad)).abs().amax((1, 2))
+
+
+def instances(problem, count=24, scale=1.0):
+    generator = torch.Generator().manual_seed(5)
+    return problem.sample(count, generator=generator, scale=scale, dtype=torch.float64)
+
+
+PROBLEMS = {
+    "double_integrator": trc.make_problem("double_integrator"),
+    "tight double_integrator": trc.make_problem("double_integrator", control_low=(-0.5,), control_high=(0.5,)),
+    "van_der_pol": trc.make_problem("van_der_pol", horizon=60),
+    "cart": Cart(),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("start", ["lqr", "zero"])
+def test_result_is_stationary_feasible_and_no_worse_than_lqr(name, start):
+    problem = PROBLEMS[name]
+    initial, target = instances(problem, scale=1.5)
+    found = trc.ilqr(problem, initial, target, start=start)
+    low, high = problem.bounds(initial)
+    assert found.converged.all()
+    assert projected_gradient(problem, initial, target, found.controls).max() < 2e-6
+    assert ((found.controls >= low) & (found.controls <= high)).all()
+    torch.testing.assert_close(found.states, trc.rollout(problem, initial, found.controls))
+    if start == "lqr":
+        assert (found.cost <= trc.lqr(problem, initial, target).cost * (1 + 1e-12)).all()
+
+
+def test_bounded_linear_problem_agrees_with_a_bounded_least_squares_solver():
+    problem = PROBLEMS["tight double_integrator"]
+    initial, target = instances(problem, 6)
+    A, B = (m[0] for m in trc.step_jacobians(problem, torch.zeros(1, 2).double(), torch.zeros(1, 1).double()))
+    T, Q, R, Q_final = problem.horizon, *problem.cost.matrices(initial)
+    weights = torch.block_diag(*[Q.sqrt()] * (T - 1), Q_final.sqrt())
+    gamma = torch.zeros(2 * T, T, dtype=torch.float64)
+    for t, s in itertools.product(range(T), range(T)):
+        if s <= t:
+            gamma[2 * t : 2 * t + 2, s] = (torch.linalg.matrix_power(A, t - s) @ B)[:, 0]
+    stacked = torch.cat((weights @ gamma, R.sqrt() * torch.eye(T, dtype=torch.float64)))
+    found = trc.ilqr(problem, initial, target, tolerance=1e-10)
+    for x, goal, controls in zip(initial, target, found.controls, strict=True):
+        free = torch.cat([torch.linalg.matrix_power(A, t + 1) @ x - goal for t in range(T)])
+        wanted = torch.cat((-weights @ free, torch.zeros(T, dtype=torch.float64)))
+        exact = lsq_linear(stacked.numpy(), wanted.numpy(), (-0.5, 0.5), tol=1e-14, method="bvls")
+        assert abs(controls[:, 0].numpy() - exact.x).max() < 1e-7
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_box_minimum_agrees_with_trying_every_active_set(m):
+    generator = torch.Generator().manual_seed(m)
+    count = 40
+    root = torch.randn(count, m, m, generator=generator, dtype=torch.float64)
+    H = root @ root.mT + 0.1 * torch.eye(m)
+    g = 3 * torch.randn(count, m, 1, generator=generator, dtype=torch.float64)
+    low, high = (
+        -torch.rand(count, m, 1, generator=generator).double(),
+        torch.rand(count, m, 1, generator=generator).double(),
+    )
+    d, _ = box_minimum(H, g, low, high)
+
+    def value(d):
+        return (0.5 * d.mT @ H @ d + g.mT @ d).flatten()
+
+    best = torch.full((count,), torch.inf, dtype=torch.float64)
+    for sides in itertools.product((-1, 0, 1), repeat=m):
+        side = torch.tensor(sides).reshape(1, m, 1).expand(count, m, 1)
+        fixed = torch.where(side < 0, low, torch.where(side > 0, high, torch.zeros_like(g)))
+        free = (side == 0).double()
+        masked = free * H * free.mT + torch.diag_embed(1 - free.squeeze(-1))
+        candidate = fixed - free * torch.linalg.solve(masked, free * (g + H @ fixed))
+        inside = ((candidate >= low - 1e-12) & (candidate <= high + 1e-12)).all(1).flatten()
+        best = torch.minimum(best, torch.where(inside, value(candidate), best))
+    torch.testing.assert_close(value(d), best, rtol=1e-9, atol=1e-9)
+
+
+def test_of_several_starts_the_cheaper_result_is_kept():
+    problem = PROBLEMS["van_der_pol"]
+    initial, target = instances(problem, 8, scale=2.0)
+    generator = torch.Generator().manual_seed(0)
+    several = trc.ilqr(problem, initial, target, start=["lqr", "zero", "random"], generator=generator)
+    for start in ("lqr", "zero"):
+        assert (several.cost <= trc.ilqr(problem, initial, target, start=start).cost).all()
+
+
+def test_unfinished_instances_are_reported_and_not_called_converged():
+    problem = PROBLEMS["van_der_pol"]
+    initial, target = instances(problem, 8)
+    found = trc.ilqr(problem, initial, target, start="zero", max_iterations=1)
+    assert not found.converged.any()
+    assert (found.residual > 1e-6).all()
+    assert (found.iterations == 1).all()
+
+
+def test_result_has_the_dtype_of_the_instances():
+    initial, target = (t.float() for t in instances(PROBLEMS["cart"], 3))
+    found = trc.ilqr(PROBLEMS["cart"], initial, target)
+    assert {t.dtype for t in (found.states, found.controls, found.cost)} == {torch.float32}
+
+
+def test_bad_starts_say_what_is_possible():
+    problem = PROBLEMS["cart"]
+    initial, target = instances(problem, 3)
+    with pytest.raises(ValueError, match="unknown start 'warm'; known are lqr, zero, random"):
+        trc.ilqr(problem, initial, target, start="warm")
+    with pytest.raises(ValueError, match="needs generator"):
+        trc.ilqr(problem, initial, target, start="random")
+    with pytest.raises(ValueError, match=r"start controls must have shape \[3, 12, 2\]"):
+        trc.ilqr(problem, initial, target, start=initial)

@@ -1,0 +1,339 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import trc
+from trc import TinyRecursiveControl as Model
+from trc.model.layers import ReasoningBlock
+
+SMALL = {"latent_dim": 16, "hidden_dim": 24, "num_blocks": 2, "num_heads": 2, "seed": 0}
+
+
+def small(problem=None, **settings):
+    return Model.create("small", problem=problem, **SMALL | settings)
+
+
+def loud(model, factor):
+    """The same network with all weights scaled up, so that it runs into every bound."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(factor)
+    return model
+
+
+# Size
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "total"),
+    [
+        ("small", "double_integrator", 104_862),
+        ("medium", "double_integrator", 530_590),
+        ("large", "double_integrator", 2_604_062),
+        ("small", "van_der_pol", 143_112),
+        ("medium", "van_der_pol", 606_920),
+        ("large", "van_der_pol", 2_756_552),
+    ],
+)
+def test_totals_are_those_of_the_paper_and_the_table_adds_up(size, name, total):
+    model = Model.create(size, problem=trc.make_problem(name))
+    assert model.num_parameters() == total
+    assert sum(count for _, count in model.parameter_table()) == total
+    assert getattr(Model, f"create_{size}")(problem=model.problem).config == model.config
+
+
+def test_parts_of_the_medium_network_are_those_of_the_design():
+    assert dict(Model.create_medium().parameter_table()) == {
+        "state encoder": 34_944,
+        "initial generator": 37_391,
+        "error encoder": 17_152,
+        "control and error embedding": 2_048 + 384,
+        "reasoning blocks": 3 * (66_048 + 256 + 65_920 + 256),
+        "residual decoder": 41_231,
+    }
+
+
+# Gradient
+
+
+def test_every_parameter_learns(problem, draw):
+    model = Model.create_small(problem=problem, feedback="error", seed=0).double()
+    initial, target = draw(problem.replace(target_range=((-1, 1), (-1, 1))), 16)
+    assert (initial != 0).all() and (target != 0).all()
+    label = torch.randn(16, problem.horizon, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (model(initial, target)["controls"] - label).square().mean().backward()
+    largest = {}
+    for name, parameter in model.named_parameters():
+        parts = zip(("q", "k", "v"), parameter.grad.chunk(3), strict=True) if "query_key_value" in name else []
+        for part, gradient in parts or [("", parameter.grad)]:
+            largest[name + part] = gradient.abs().max().item()
+    assert sum("query_key_value" in name for name in largest) == 2 * 3 * model.config.num_blocks
+    bound = 1e-8 * max(largest.values())
+    assert not {name: value for name, value in largest.items() if value <= bound}
+
+
+# Attention
+
+
+@pytest.mark.parametrize("num_heads", [1, 4])
+@torch.no_grad()
+def test_attention_is_softmax_over_itself_the_context_and_zero(num_heads):
+    torch.manual_seed(0)
+    d, batch, tokens = 8, 3, 2
+    block = ReasoningBlock(d, 12, num_heads).double()
+    z, context = torch.randn(batch, d).double(), torch.randn(batch, tokens, d).double()
+    W, b = block.query_key_value.weight, block.query_key_value.bias
+    width = d // num_heads
+    heads = []
+    for i in range(batch):
+        itself = block.norm_attention(z[i])
+        seen = [itself, *(block.norm_attention(token) for token in context[i])]
+        query = W[:d] @ itself + b[:d]
+        keys = [W[d : 2 * d] @ token + b[d : 2 * d] for token in seen] + [torch.zeros(d).double()]
+        values = [W[2 * d :] @ token + b[2 * d :] for token in seen] + [torch.zeros(d).double()]
+        out = torch.zeros(d).double()
+        for h in range(num_heads):
+            part = slice(h * width, (h + 1) * width)
+            scores = [math.exp(query[part] @ key[part] / math.sqrt(width)) for key in keys]
+            out[part] = sum(s / sum(scores) * value[part] for s, value in zip(scores, values, strict=True))
+        heads.append(out)
+    attended = torch.stack(heads)
+    torch.testing.assert_close(block.attend(block.norm_attention(z), block.context(context)), attended)
+    after = z + block.attention_out(attended)
+    first, _, second = block.feedforward
+    expected = after + second(F.silu(first(block.norm_feedforward(after))))
+    torch.testing.assert_close(block(z, block.context(context)), expected)
+
+
+def test_order_of_the_context_does_not_matter():
+    torch.manual_seed(0)
+    block = ReasoningBlock(8, 12, 2).double()
+    z, context = torch.randn(3, 8).double(), torch.randn(3, 3, 8).double()
+    torch.testing.assert_close(block(z, block.context(context)), block(z, block.context(context.flip(1))))
+
+
+# Controls
+
+
+@pytest.mark.parametrize("factor", [1, 3, 30])
+def test_controls_keep_their_bounds_and_steps_half_of_them(problem, draw, factor):
+    model = loud(small(problem, feedback="none"), factor)
+    all_controls = model(*draw(problem, 50, torch.float32), iterations=6, return_all_iterations=True)["all_controls"]
+    high = problem.control_high[0]
+    assert all_controls.abs().max() <= high
+    assert all_controls.diff(dim=1).abs().max() <= high / 2 * (1 + 1e-6)
+    if factor == 30:
+        assert all_controls.abs().max() == high
+
+
+def test_asymmetric_bounds_are_kept():
+    model = loud(small(control_low=(-1.0,), control_high=(3.0,)), 30)
+    out = model(10 * torch.randn(50, 2), torch.randn(50, 2), iterations=8, return_all_iterations=True)["all_controls"]
+    assert out.min() == -1.0
+    assert out.max() == 3.0
+    assert out.diff(dim=1).abs().max() <= 1.0 + 1e-6  # a quarter of the whole range
+
+
+def test_network_of_zeros_proposes_the_middle_of_the_bounds():
+    model = loud(small(control_low=(-1.0,), control_high=(3.0,)), 0)
+    out = model(torch.randn(4, 2), torch.randn(4, 2), return_all_iterations=True)["all_controls"]
+    assert (out == 1.0).all()
+
+
+@pytest.mark.parametrize("iterations", [0, 1, 5])
+def test_iterations_say_how_often_the_guess_is_refined(double_integrator, draw, iterations):
+    model, x = small(double_integrator), draw(double_integrator, 4, torch.float32)
+    out = model(*x, iterations=iterations, return_all_iterations=True)
+    own = model(*x, return_all_iterations=True)
+    assert own["all_controls"].shape == (4, 4, 15, 1)  # K = 3
+    assert out["all_controls"].shape == (4, iterations + 1, 15, 1)
+    assert out["all_latents"].shape == (4, iterations + 1, 16)
+    assert torch.equal(out["controls"], out["all_controls"][:, -1])
+    shared = min(iterations, 3) + 1  # the same weights, so the same beginning
+    assert torch.equal(out["all_controls"][:, :shared], own["all_controls"][:, :shared])
+    assert ("errors" in out) == (iterations > 0)
+
+
+def test_each_instance_is_planned_for_itself(problem, draw):
+    model, (initial, target) = small(problem), draw(problem, 7, torch.float32)
+    together = model(initial, target)["controls"]
+    for i in range(7):
+        alone = model(initial[i : i + 1], target[i : i + 1])["controls"]
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
+    assert (together[0] - together[1]).abs().max() > 1e-3
+
+
+def test_remaining_time_is_an_input(double_integrator, draw):
+    model, x = small(double_integrator), draw(double_integrator, 3, torch.float32)
+    whole = model(*x)["controls"]
+    assert torch.equal(model(*x, time_remaining=double_integrator.duration)["controls"], whole)
+    assert torch.equal(model(*x, time_remaining=torch.full((3,), double_integrator.duration))["controls"], whole)
+    mixed = model(*x, time_remaining=torch.tensor([5.0, 1.0, 5.0]))["controls"]
+    assert torch.equal(mixed[0], whole[0])
+    assert not torch.equal(mixed[1], whole[1])
+
+
+# Feedback
+
+
+def test_errors_are_the_simulated_terminal_errors(problem, draw):
+    initial, target = draw(problem, 5, torch.float32)
+    out = small(problem, feedback="error")(initial, target, return_all_iterations=True)
+    assert out["errors"].shape == (5, 3, 2)
+    for k in range(3):
+        states = trc.rollout(problem, initial, out["all_controls"][:, k])
+        torch.testing.assert_close(out["errors"][:, k], states[:, -1] - target)
+        torch.testing.assert_close(out["all_states"][:, k], states)
+
+
+def test_errors_are_in_the_output_if_and_only_if_feedback_was_active(double_integrator, draw):
+    x = draw(double_integrator, 3, torch.float32)
+
+    def simulate(initial, controls):
+        return trc.rollout(double_integrator, initial, controls)
+
+    assert "errors" in small(double_integrator)(*x)
+    assert "errors" not in small()(*x)  # no problem is known
+    assert "errors" in small()(*x, dynamics_fn=simulate)
+    for problem in (None, double_integrator):
+        model = small(problem, feedback="none")
+        out = model(*x, dynamics_fn=simulate, return_all_iterations=True)
+        assert set(out) == {"controls", "all_controls", "all_latents"}
+        assert torch.equal(out["controls"], model(*x)["controls"])
+
+
+def test_feedback_changes_the_refinements_and_not_the_first_guess(double_integrator, draw):
+    x = draw(double_integrator, 3, torch.float32)
+    model = small(double_integrator)
+    elsewhere = trc.make_problem("double_integrator", dt=0.1)
+    own = model(*x, return_all_iterations=True)["all_controls"]
+    other = model(*x, dynamics_fn=lambda x0, u: trc.rollout(elsewhere, x0, u), return_all_iterations=True)[
+        "all_controls"
+    ]
+    assert torch.equal(own[:, 0], other[:, 0])
+    assert all((own[:, k] - other[:, k]).abs().max() > 1e-5 for k in (1, 2, 3))
+
+
+def test_simulator_may_give_final_states_trajectories_or_no_gradient(double_integrator, draw):
+    x, model = draw(double_integrator, 4, torch.float32), small(double_integrator)
+
+    def trajectories(initial, controls):
+        return trc.rollout(double_integrator, initial, controls)
+
+    def final(initial, controls):
+        return trajectories(initial, controls)[:, -1]
+
+    def with_numpy(initial, controls):
+        states, dt = initial.double().numpy(), double_integrator.dt
+        for u in np.moveaxis(controls.double().numpy(), 1, 0):
+            states = np.stack((states[:, 0] + dt * states[:, 1] + dt**2 / 2 * u[:, 0], states[:, 1] + dt * u[:, 0]), 1)
+        return torch.from_numpy(states)
+
+    own = model(*x)["controls"]
+    assert torch.equal(model(*x, dynamics_fn=trajectories)["controls"], own)
+    assert torch.equal(model(*x, dynamics_fn=final)["controls"], own)
+    assert "all_states" not in model(*x, dynamics_fn=final, return_all_iterations=True)
+    with torch.no_grad():
+        torch.testing.assert_close(model(*x, dynamics_fn=with_numpy)["controls"], own, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "states", [torch.zeros(4, 3), torch.zeros(4, 15, 2), np.zeros((4, 2))], ids=["wide", "short", "numpy"]
+)
+def test_simulator_of_the_wrong_shape_is_refused(states):
+    with pytest.raises(ValueError, match=r"must return final states \[4, 2\] or trajectories \[4, 16, 2\], got"):
+        small()(torch.zeros(4, 2), torch.zeros(4, 2), dynamics_fn=lambda *_: states)
+
+
+def test_model_trained_with_feedback_refuses_to_go_without():
+    model = small()
+    model.needs_simulator = True
+    with pytest.raises(ValueError, match=r"trained with simulator feedback .* set model.problem, or pass dynamics_fn"):
+        model(torch.zeros(1, 2), torch.zeros(1, 2))
+    model.problem = trc.make_problem("double_integrator")
+    assert "errors" in model(torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+# Making one
+
+
+def test_seed_fixes_the_weights_and_leaves_the_global_state():
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first, again, other = small(seed=1), small(seed=1), small(seed=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+    assert not torch.equal(first.encode_state[0].weight, other.encode_state[0].weight)
+
+
+def test_state_dict_carries_the_network_over(double_integrator, draw):
+    x = draw(double_integrator, 3, torch.float32)
+    first, second = small(double_integrator, seed=1), small(double_integrator, seed=2)
+    assert not torch.equal(first(*x)["controls"], second(*x)["controls"])
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(*x)["controls"], second(*x)["controls"])
+    assert sum(tensor.numel() for tensor in first.state_dict().values()) == first.num_parameters()
+
+
+def test_inputs_are_scaled_by_the_problems_ranges():
+    wide = trc.make_problem("double_integrator", initial_range=((-4, 4), (-4, 4)), target_range=((-2, 2), (0, 0)))
+    near, far = (small(p, feedback="none") for p in (trc.make_problem("double_integrator"), wide))
+    x, target = torch.randn(5, 2), torch.tensor([0.5, 0.0]).repeat(5, 1)
+    torch.testing.assert_close(near(x, target)["controls"], far(2 * x, 2 * target)["controls"])
+
+
+def test_dimensions_may_be_given_without_a_problem():
+    model = small(state_dim=3, control_dim=2, control_horizon=7)
+    assert model(torch.zeros(4, 3), torch.zeros(4, 3))["controls"].shape == (4, 7, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "message"),
+    [
+        ("huge", {}, "unknown size 'huge'; known are small, medium, large"),
+        ("small", {"feedback": "psychic"}, "unknown feedback 'psychic'; known are none, error"),
+        ("small", {"layers": 3}, r"unknown model setting layers; known are state_dim, .*time_scale"),
+        ("small", {"num_heads": 3}, "latent_dim 64 must be a multiple of num_heads 3"),
+        ("small", {"num_blocks": 0}, "num_blocks must be a positive integer, got 0"),
+        ("small", {"num_inner_cycles": 1.5}, "num_inner_cycles must be a positive integer, got 1.5"),
+        ("small", {"control_low": (4.0,)}, "control_low must be below control_high"),
+        ("small", {"control_high": (1.0, 2.0)}, "control_high needs 1 entries"),
+        ("small", {"state_scale": (1.0, 0.0)}, "state_scale and time_scale must be positive"),
+    ],
+)
+def test_bad_settings_are_refused(size, settings, message):
+    with pytest.raises(ValueError, match=message):
+        Model.create(size, **settings)
+
+
+@pytest.mark.parametrize("wrong", [{"state_dim": 3}, {"control_dim": 2}, {"control_horizon": 20}])
+def test_dimensions_beside_a_problem_must_agree_with_it(double_integrator, wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name}={value} does not match the problem 'double_integrator', which has"):
+        Model.create_small(problem=double_integrator, **wrong)
+    agreeing = Model.create_small(problem=double_integrator, state_dim=2, control_dim=1, control_horizon=15)
+    assert agreeing.num_parameters() == 104_862
+
+
+@pytest.mark.parametrize(
+    ("initial", "target", "options", "message"),
+    [
+        (torch.zeros(4, 3), torch.zeros(4, 2), {}, r"current_state must have shape \[any, 2\], got \[4, 3\]"),
+        (torch.zeros(4, 2), torch.zeros(3, 2), {}, r"target_state must have shape \[4, 2\], got \[3, 2\]"),
+        (torch.zeros(4, 2) / 0, torch.zeros(4, 2), {}, "current_state must be finite, but 4 of 4"),
+        (torch.zeros(4, 2), torch.zeros(4, 2), {"iterations": -1}, "iterations must not be negative, got -1"),
+        (
+            torch.zeros(4, 2),
+            torch.zeros(4, 2),
+            {"time_remaining": torch.ones(3)},
+            r"time_remaining needs one value or one an instance \(4\), got 3",
+        ),
+    ],
+)
+def test_bad_input_is_refused(initial, target, options, message):
+    with pytest.raises(ValueError, match=message):
+        small()(initial, target, **options)

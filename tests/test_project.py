@@ -1,0 +1,164 @@
+"""The project's own files: pinned packages, the house rules of trc/, the committed results."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from graphlib import TopologicalSorter
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from trc.results import read_manifest, read_table
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+#: Imports in trc/ run downwards: a room may use the rooms below its own floor.
+FLOORS = {
+    **dict.fromkeys(["checks", "files", "parallel"], 0),
+    **dict.fromkeys(["problems", "results", "statistics", "tables"], 1),
+    "steps": 1.5,
+    **dict.fromkeys(["simulation", "runner", "figures"], 2),
+    **dict.fromkeys(["model", "losses", "experts"], 3),
+    **dict.fromkeys(["datasets", "checkpoints"], 4),
+    **dict.fromkeys(["training", "evaluation"], 5),
+    "recipes": 5.5,
+    **dict.fromkeys(["guide", "cli"], 6),
+    "": 7,  # trc itself
+}
+
+
+def trees():
+    """Each file of trc/ by its module's name, parsed."""
+    for path in sorted((ROOT / "trc").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path, ast.parse(path.read_text())
+
+
+MODULES = {name: (path, tree) for name, path, tree in trees()}
+
+
+def imports(name):
+    """Full names of the modules that a module of trc/ imports."""
+    path, tree = MODULES[name]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
+            for alias in node.names:
+                yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base
+
+
+def room(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+# Imports
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_downwards(name):
+    assert room(name) in FLOORS, f"{name} has no floor yet: give it one in FLOORS of tests/test_project.py"
+    for other in imports(name):
+        if other.split(".")[0] == "trc" and room(other) != room(name):
+            assert room(other) in FLOORS, f"{other} has no floor yet: give it one in FLOORS of tests/test_project.py"
+            assert FLOORS[room(other)] < FLOORS[room(name)], f"{name} must not import {other}"
+
+
+def test_imports_run_in_no_circle():
+    TopologicalSorter({name: set(imports(name)) & set(MODULES) - {name} for name in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) != "figures"])
+def test_only_figures_draws(name):
+    assert not {other.split(".")[0] for other in imports(name)} & {"matplotlib", "seaborn"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_pickle_is_loaded(name):
+    assert not {other.split(".")[0] for other in imports(name)} & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}
+    for node in ast.walk(MODULES[name][1]):
+        if isinstance(node, ast.Attribute):
+            assert ast.unparse(node) not in ("torch.load", "torch.save", "pd.read_pickle")
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert ast.unparse(node.value) == "False"
+
+
+# Packages
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+def test_every_pin_is_one_exact_version():
+    for requirement in pins().values():
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
+
+
+@pytest.mark.parametrize("dependency", [*PROJECT["dependencies"], *(d for extra in EXTRAS.values() for d in extra)])
+def test_dependency_is_pinned_to_a_version_that_it_allows(dependency):
+    wanted = Requirement(dependency)
+    pin = pins().get(canonicalize_name(wanted.name))
+    assert pin is not None, f"pin {wanted.name} in constraints.txt"
+    (exact,) = pin.specifier
+    assert wanted.specifier.contains(exact.version), f"constraints.txt pins {pin}, pyproject.toml asks for {wanted}"
+
+
+def test_conda_installs_the_same_packages_on_an_allowed_python():
+    python, _, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    version = python.removeprefix("python=")
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version)
+    constraint, editable = pip["pip"]
+    assert constraint == "-c constraints.txt"
+    assert editable == f"-e .[{','.join(EXTRAS)}]"
+
+
+def test_tests_run_on_an_allowed_python():
+    assert Version(sys.version.split()[0]) in SpecifierSet(PROJECT["requires-python"])
+
+
+# Files
+
+
+def tracked():
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.split("\0") if name]
+
+
+def test_no_file_is_over_three_megabytes():
+    assert not [path for path in tracked() if path.is_file() and path.stat().st_size > 3_000_000]
+
+
+# Results
+
+RESULTS = sorted(path.parent.name for path in (ROOT / "results").glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("experiment", RESULTS)
+def test_committed_results_are_those_that_their_manifest_records(experiment):
+    manifest = read_manifest(experiment, ROOT)
+    assert manifest["parameters"]["preset"] == "paper"
+    for table in manifest["tables"]:
+        assert len(read_table(experiment, table, ROOT))
+    folder = ROOT / "results" / experiment
+    expected = {*manifest["tables"], "manifest.json", "timings.csv", f"{experiment}.ipynb"}
+    assert {path.name for path in folder.iterdir()} == expected
+    executed = folder / f"{experiment}.ipynb"
+    assert executed.stat().st_size < 1_000_000
+    assert str(Path.home()) not in executed.read_text()

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+import trc
+from trc import recipes
+from trc.checkpoints import read_training_record
+from trc.recipes import Recipe, fit, fit_all, single_thread
+
+SETTINGS = {"problem": "double_integrator", "size": "small", "feedback": "none", "num_samples": 8}
+
+
+def recipe(**changes):
+    return Recipe(**SETTINGS | {"training": {"epochs": 1}} | changes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"data_seed": 1},
+        {"num_samples": 9},
+        {"size": "medium"},
+        {"feedback": "error"},
+        {"overrides": {"horizon": 10}},
+        {"training": {"epochs": 2}},
+    ],
+    ids=str,
+)
+def test_every_change_of_a_recipe_makes_another_model(tmp_path, change):
+    assert recipe().path(tmp_path) == recipe().path(tmp_path)
+    assert recipe(**change).path(tmp_path) != recipe().path(tmp_path)
+
+
+def test_change_of_the_sources_makes_another_model(monkeypatch):
+    before = recipe().digest()
+    monkeypatch.setattr(recipes, "_sources_digest", lambda: "other sources")
+    assert recipe().digest() != before
+
+
+def test_all_sources_of_a_model_are_watched():
+    package = recipes.Path(recipes.__file__).parent
+    watched = {name.removesuffix(".py") for name in recipes.SOURCES}
+    assert {name for name in watched if not list(package.glob(f"{name}*"))} == set()
+    assert {"problems", "simulation", "experts", "datasets", "model", "losses", "training"} <= watched
+
+
+def test_recipe_gives_the_model_that_its_steps_give(tmp_path):
+    chosen = recipe(feedback="error", overrides={"horizon": 5}, seed=3)
+    path = fit(chosen, tmp_path)
+    problem = trc.make_problem("double_integrator", horizon=5)
+    data = trc.generate_dataset(problem, 8, seed=42)
+    model = trc.TinyRecursiveControl.create("small", problem=problem, feedback="error", seed=3)
+    history = trc.train(model, data, epochs=1, seed=3)
+    fitted, record = trc.load_model(path), read_training_record(path)
+    assert fitted.problem == problem
+    assert fitted.needs_simulator
+    assert record["history"]["train_loss"] == history.train_loss
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(fitted.state_dict()[name], tensor)
+
+
+def test_interrupted_work_keeps_what_is_done_and_is_not_done_again(tmp_path, monkeypatch):
+    good, bad = recipe(), recipe(training={"epochs": -1})
+    with pytest.raises(ValueError, match="epochs must be positive"):
+        fit_all([good, bad], tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == [good.path(tmp_path)]
+    monkeypatch.setattr(recipes, "train", None)  # would fail if it were called
+    ((model, record),) = fit_all([good], tmp_path, progress=False)
+    assert model.num_parameters() == 104_862
+    assert record["recipe"]["num_samples"] == 8
+
+
+@pytest.mark.slow
+def test_number_of_jobs_does_not_change_the_models(tmp_path):
+    both = [recipe(), recipe(seed=1)]
+    for jobs in (1, 2):
+        fit_all(both, tmp_path / str(jobs), jobs=jobs, progress=False)
+    for one in both:
+        alone, together = (trc.load_model(one.path(tmp_path / str(jobs))) for jobs in (1, 2))
+        for name, tensor in alone.state_dict().items():
+            assert torch.equal(together.state_dict()[name], tensor)
+
+
+def test_single_thread_is_for_a_while():
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError), single_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

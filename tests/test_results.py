@@ -1,0 +1,127 @@
+import json
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+
+from trc import results
+from trc.files import sha256
+
+FRAME = pd.DataFrame({"problem": ["a", "b"], "seed": [0, 1], "value": [1 / 3, float("nan")]})
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty project to work in."""
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def folder(root):
+    """Results of an experiment called `tiny`."""
+    folder = root / "results" / "tiny"
+    results.write_table(FRAME, folder / "runs.csv")
+    results.write_table(FRAME, folder / "timings.csv")
+    results.write_manifest(folder, parameters={"seeds": [0, 1]}, tables=["runs.csv"], run=results.start_run(jobs=2))
+    return folder
+
+
+def test_table_is_written_with_ten_digits_whatever_the_system(tmp_path):
+    path = results.write_table(FRAME, tmp_path / "runs.csv")
+    assert path.read_bytes() == b"problem,seed,value\na,0,0.3333333333\nb,1,\n"
+
+
+def test_table_comes_back(folder):
+    pd.testing.assert_frame_equal(results.read_table("tiny", "runs.csv"), FRAME, rtol=1e-9)
+
+
+def test_manifest_says_what_the_tables_hold_and_how_they_were_made(folder):
+    manifest = results.read_manifest("tiny")
+    assert manifest["parameters"] == {"seeds": [0, 1]}
+    assert manifest["tables"] == {"runs.csv": sha256(folder / "runs.csv")}
+    assert manifest["run"]["jobs"] == 2
+    assert manifest["run"]["seconds"] >= 0
+    assert manifest["run"]["commit"] is None  # this project is no git checkout
+    assert {"torch", "numpy", "python"} <= set(manifest["packages"])
+
+
+def test_project_is_found_from_inside(folder, root, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert results.project_root() == root
+    assert len(results.read_table("tiny", "runs.csv")) == 2
+    monkeypatch.chdir(root.parent)
+    with pytest.raises(FileNotFoundError, match=r"no project at or above .* work inside a clone"):
+        results.project_root()
+    assert len(results.read_table("tiny", "runs.csv", root)) == 2
+
+
+def test_edited_table_is_refused(folder):
+    with (folder / "runs.csv").open("a") as file:
+        file.write("c,2,0\n")
+    with pytest.raises(ValueError, match=r"runs.csv is not the file that its manifest records .*edited.*ONLY=tiny"):
+        results.read_table("tiny", "runs.csv")
+
+
+def test_table_that_no_manifest_records_is_read_on_demand_only(folder):
+    with pytest.raises(ValueError, match=r"timings.csv is not the file that its manifest records"):
+        results.read_table("tiny", "timings.csv")
+    assert len(results.read_table("tiny", "timings.csv", check=False)) == 2
+
+
+@pytest.mark.parametrize("missing", ["runs.csv", "manifest.json"])
+def test_missing_file_is_named_with_the_command_that_makes_it(folder, missing):
+    (folder / missing).unlink()
+    message = rf"no results file at .*{missing}; restore it with git, or .*`make experiments PRESET=paper ONLY=tiny`"
+    with pytest.raises(FileNotFoundError, match=message):
+        results.read_table("tiny", "runs.csv")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tables": [], "run": {}}', "\x00", '{"tables": {}}'], ids=repr)
+def test_file_that_is_no_manifest_is_refused(folder, text):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=r"manifest.json is not a manifest; restore it with git"):
+        results.read_manifest("tiny")
+
+
+def test_presets_write_to_their_places(root):
+    assert results.experiment_folder("tiny", "paper") == root / "results" / "tiny"
+    assert results.experiment_folder("tiny", "smoke") == root / "_build" / "smoke" / "tiny"
+    assert results.experiment_folder("tiny", "smoke", "/elsewhere") == results.Path("/elsewhere/tiny")
+    with pytest.raises(ValueError, match="unknown preset 'big'; known are smoke, paper"):
+        results.experiment_folder("tiny", "big")
+
+
+def test_relative_results_folder_is_the_same_from_everywhere_in_the_project(root, monkeypatch):
+    (root / "notebooks").mkdir()
+    monkeypatch.chdir(root / "notebooks")
+    assert results.experiment_folder("tiny", "smoke", "out") == root / "out" / "tiny"
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_run_notes_the_commit_and_whether_the_sources_differ_from_it(root):
+    def git(*arguments):
+        settings = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")
+        return subprocess.run(["git", *settings, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    (root / "trc").mkdir()
+    (root / "trc" / "a.py").write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "--no-verify", "-m", "first")
+    run = results.start_run()
+    assert (run.commit, run.sources_changed) == (git("rev-parse", "HEAD"), False)
+    (root / "results.txt").write_text("no source")
+    assert results.start_run().sources_changed is False
+    (root / "trc" / "a.py").write_text("2")
+    assert results.start_run().sources_changed is True
+
+
+def test_manifest_is_the_same_but_for_the_run(folder):
+    first = json.loads((folder / "manifest.json").read_text())
+    results.write_manifest(folder, parameters={"seeds": [0, 1]}, tables=["runs.csv"], run=results.start_run(jobs=1))
+    second = json.loads((folder / "manifest.json").read_text())
+    assert first["run"] != second["run"]
+    assert first | {"run": None} == second | {"run": None}

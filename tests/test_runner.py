@@ -1,0 +1,144 @@
+import json
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from trc import runner
+
+PARAMETERS = 'preset = "smoke"\nseeds = ""\ncount = 2  # how many\nrate = 0.5\nresults_dir = ""'
+WORK = "import sys\nprint(count, repr(seeds), rate)\nprint('noise', file=sys.stderr)"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty project to work in."""
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write(root):
+    """A function that writes a notebook of code cells, the first one tagged."""
+
+    def notebook(*sources, tag="parameters"):
+        cells = [new_markdown_cell("# Title"), *map(new_code_cell, sources)]
+        cells[1].metadata["tags"] = [tag]
+        kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+        path = root / "notebooks" / "tiny.ipynb"
+        nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+        return path
+
+    return notebook
+
+
+def files(root):
+    return {path for path in root.rglob("*") if path.is_file()}
+
+
+def test_parameters_are_read_without_running_the_cell(write):
+    path = write(PARAMETERS + "\nimport no_such_module", WORK)
+    assert runner.notebook_parameters(path) == {
+        "preset": "smoke",
+        "seeds": "",
+        "count": 2,
+        "rate": 0.5,
+        "results_dir": "",
+    }
+
+
+def test_values_take_the_type_of_the_default(write):
+    path = write(PARAMETERS, WORK)
+    assert runner.check_parameters(path, {"rate": 1}) == {"preset": "smoke", "rate": 1.0}
+    assert type(runner.check_parameters(path, {"rate": 1})["rate"]) is float
+    assert runner.check_parameters(path, {"seeds": 3, "preset": "paper"}) == {"preset": "paper", "seeds": "3"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "cuont", "3"], "tiny.ipynb has no parameter 'cuont'; it has preset, seeds, count, rate, results_dir."),
+        (["--jobs", "2"], "tiny.ipynb has no parameter 'jobs'; it has"),
+        (["-p", "count", "1.5"], "parameter 'count' of tiny.ipynb must be of type int, got 1.5."),
+        (["-p", "count", "true"], "parameter 'count' of tiny.ipynb must be of type int, got True."),
+        (["-p", "rate", "fast"], "parameter 'rate' of tiny.ipynb must be of type float, got 'fast'."),
+        (["--preset", "big"], "unknown preset 'big'; known are smoke, paper."),
+    ],
+)
+def test_bad_parameters_end_with_status_2_and_one_line_and_write_nothing(root, write, capsys, arguments, message):
+    path = write(PARAMETERS, WORK)
+    before = files(root)
+    assert runner.main([str(path), *arguments]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"trc.runner: {message}")
+    assert output.err.count("\n") == 1
+    assert files(root) == before
+
+
+def spoil(kind, write):
+    if kind == "missing":
+        return "notebooks/none.ipynb", "no notebook at notebooks/none.ipynb; name one of notebooks/*.ipynb."
+    if kind == "no tag":
+        return write(PARAMETERS, tag="other"), "has no cell tagged 'parameters'; tag its first code cell."
+    if kind == "not plain":
+        return write("count = max(1, 2)"), "the cell tagged 'parameters' must assign plain scalars only."
+    if kind == "no preset":
+        return write("count = 1"), "unknown preset None; known are smoke, paper."
+    path = write(PARAMETERS)
+    path.write_text({"text": "hello", "other json": '{"cells": 3}'}[kind])
+    return path, "tiny.ipynb is not a notebook ("
+
+
+@pytest.mark.parametrize("kind", ["missing", "no tag", "not plain", "no preset", "text", "other json"])
+def test_bad_notebook_ends_with_status_2_and_one_line_and_writes_nothing(root, write, capsys, kind):
+    path, message = spoil(kind, write)
+    before = files(root)
+    assert runner.main([str(path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert files(root) == before
+
+
+def test_executed_notebook_lies_beside_its_results_and_repeats_byte_for_byte(root, write, capsys, monkeypatch):
+    path, executed = write(PARAMETERS, WORK), root / "out" / "tiny" / "tiny.ipynb"
+    found = []
+    for place in (root, root / "notebooks"):
+        monkeypatch.chdir(place)
+        arguments = ["-p", "count", "5", "-p", "seeds", "0,1", "-p", "results_dir", "out"]
+        assert runner.main([str(path), *arguments]) == 0
+        assert "wrote out/tiny/tiny.ipynb" in capsys.readouterr().out
+        found.append(executed.read_bytes())
+        executed.unlink()
+    assert found[0] == found[1]
+    assert str(root) not in found[0].decode()
+    cells = json.loads(found[0])["cells"]
+    assert cells[-1]["outputs"] == [{"name": "stdout", "output_type": "stream", "text": ["5 '0,1' 0.5\n"]}]
+
+
+def test_failing_cell_ends_with_status_2_and_leaves_nothing(root, write, capsys):
+    path = write(PARAMETERS, "x = 1\nraise KeyError('lost')")
+    before = files(root)
+    assert runner.main([str(path)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("trc.runner: tiny.ipynb failed in cell ")
+    assert last.endswith("KeyError: 'lost'")
+    assert files(root) == before
+
+
+def test_scrubbing_removes_what_differs_from_run_to_run():
+    cell = new_code_cell("1", execution_count=1, metadata={"tags": ["keep"], "execution": {"a": "1"}, "papermill": {}})
+    cell.outputs = [new_output("stream", name=name, text=name) for name in ("stdout", "stderr")]
+    when = {"input_path": "a", "output_path": "b", "start_time": "c", "end_time": "d", "duration": 1.0}
+    metadata = {
+        "papermill": when | {"parameters": {"count": 1}},
+        "language_info": {"name": "python", "version": "3.11.7"},
+    }
+    scrubbed = runner.scrub(new_notebook(cells=[cell], metadata=metadata))
+    assert scrubbed.metadata == {"papermill": {"parameters": {"count": 1}}, "language_info": {"name": "python"}}
+    assert scrubbed.cells[0].metadata == {"tags": ["keep"]}
+    assert scrubbed.cells[0].id == "cell-0"
+    assert [output.text for output in scrubbed.cells[0].outputs] == ["stdout"]

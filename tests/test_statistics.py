@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from trc.statistics import Interval, bootstrap, interquartile_mean, mean
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_interquartile_mean_of_eight_values_by_hand():
+    values = torch.tensor([[100.0, 1, 4, 2], [3, -50, 7, 60]])  # in order: -50 1 | 2 3 4 7 | 60 100
+    assert interquartile_mean(values).item() == 4
+    assert mean(values).item() == 15.875
+
+
+def test_interquartile_mean_ignores_order_and_extremes_and_moves_with_the_values():
+    values = normal(5, 40)
+    shuffled = values.flatten()[torch.randperm(200, generator=generator())].view(5, 40)
+    assert interquartile_mean(shuffled) == interquartile_mean(values)
+    spoilt = values.where(values < values.quantile(0.9), 1e9)
+    assert interquartile_mean(spoilt) == interquartile_mean(values)
+    torch.testing.assert_close(interquartile_mean(3 * values + 2), 3 * interquartile_mean(values) + 2)
+
+
+def test_interquartile_mean_reduces_the_last_two_dimensions():
+    values = normal(3, 2, 8)
+    expected = torch.stack([interquartile_mean(v) for v in values])
+    torch.testing.assert_close(interquartile_mean(values), expected)
+
+
+def test_bootstrap_of_a_constant_is_that_constant():
+    assert bootstrap(torch.full((3, 7), 2.5), generator=generator()) == Interval(2.5, 2.5, 2.5)
+
+
+def test_bootstrap_depends_on_its_generator_alone():
+    values = normal(3, 30)
+    torch.manual_seed(0)
+    first = bootstrap(values, generator=generator(), resamples=50)
+    torch.manual_seed(1)
+    assert bootstrap(values, generator=generator(), resamples=50) == first
+    assert bootstrap(values, generator=generator(1), resamples=50) != first
+
+
+def test_bootstrap_interval_holds_the_value_and_grows_with_confidence():
+    values = normal(4, 30)
+    narrow, wide = (bootstrap(values, generator=generator(), resamples=300, confidence=c) for c in (0.5, 0.95))
+    assert narrow.value == wide.value == interquartile_mean(values).item()
+    assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (40, 1)], ids=["over instances", "over seeds"])
+def test_bootstrap_covers_the_true_mean_about_as_often_as_it_says(shape):
+    draws, hits = generator(), 0
+    for seed in range(150):
+        found = bootstrap(normal(*shape, seed=seed), generator=draws, statistic=mean, resamples=150, confidence=0.9)
+        hits += found.low < 0 < found.high
+    assert 0.8 < hits / 150 < 0.96  # 0.9, within four standard deviations and the bootstrap's known optimism
+
+
+def test_bootstrap_of_a_mean_is_as_wide_as_theory_says():
+    values = normal(1, 400)
+    found = bootstrap(values, generator=generator(), statistic=mean)
+    theory = 2 * 1.96 * values.std().item() / 20
+    assert found.high - found.low == pytest.approx(theory, rel=0.1)
+
+
+def test_seeds_are_drawn_anew_too():
+    values = torch.tensor([[0.0], [1.0]]).expand(2, 50)  # instances agree, seeds do not
+    found = bootstrap(values, generator=generator(), statistic=mean)
+    assert (found.low, found.value, found.high) == (0, 0.5, 1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [torch.zeros(5), torch.zeros(2, 3, 4), torch.zeros(0, 4), torch.tensor([[1.0, float("nan")]])],
+    ids=["vector", "cube", "empty", "nan"],
+)
+def test_bootstrap_refuses_all_but_a_finite_matrix(values):
+    with pytest.raises(ValueError, match=r"bootstrap needs finite values \[seeds, instances\], got shape"):
+        bootstrap(values, generator=generator())

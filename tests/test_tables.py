@@ -1,0 +1,73 @@
+import pandas as pd
+import pytest
+
+from trc import tables
+
+
+def plain(text):
+    """With ordinary spaces and minus signs."""
+    return text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.12345, "0.123"),
+        (-2.5, "-2.50"),
+        (123.4, "123"),
+        (12345.6, "12 346"),
+        (1e-4, "0.000100"),
+        (1.234e-5, "1.23 × 10<sup>-5</sup>"),
+        (-4.56e7, "-4.56 × 10<sup>7</sup>"),
+    ],
+)
+def test_number_has_three_significant_digits(value, text):
+    assert plain(tables.number(value)) == text
+
+
+def test_shares_and_intervals_by_hand():
+    assert plain(tables.percent(0.00364)) == "0.36 %"
+    assert plain(tables.percent(-0.5, 0)) == "-50 %"
+    assert plain(tables.interval(0.1, 0.25)) == "0.100 … 0.250"
+    assert plain(tables.interval(0.1, 0.25, tables.percent)) == "10.00 % … 25.00 %"
+
+
+def test_numbers_never_break_at_a_space_or_hyphen():
+    assert not set(" -") & set(tables.number(-12345.6) + tables.number(-1e-9) + tables.percent(-0.1))
+
+
+def test_markdown_aligns_the_first_column_left():
+    assert tables.markdown(["a", "b"], [["x", "1"], ["y", "2"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n| y | 2 |"
+
+
+FRAME = pd.DataFrame({"method": ["a", "a", "b"], "seed": [0, 1, 0], "value": [1.0, 2.0, 3.0]})
+
+
+def test_one_value_is_singled_out():
+    assert tables.value_of(FRAME, method="a", seed=1) == 2.0
+    assert tables.value_of(FRAME, "seed", value=3.0) == 0.0
+    assert list(tables.select(FRAME, method="a")["value"]) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("where", "count"), [({"method": "a"}, 2), ({"method": "c"}, 0)])
+def test_none_or_several_values_are_refused(where, count):
+    with pytest.raises(ValueError, match=f"fits {count} rows of the table, expected exactly one"):
+        tables.value_of(FRAME, **where)
+
+
+def test_table_of_methods_has_the_given_order_and_intervals_where_there_are_any():
+    rows = [
+        ("lqr", "success", 1.0, 1.0, 1.0),
+        ("lqr", "mean_terminal_error", 0.01, 0.01, 0.01),
+        ("lqr", "gap", 0.0, 0.0, 0.0),
+        ("net", "success", 0.5, 0.4, 0.6),
+        ("net", "mean_terminal_error", 0.2, 0.1, 0.3),
+        ("net", "gap", 0.05, 0.04, 0.06),
+    ]
+    summary = pd.DataFrame(rows, columns=["method", "metric", "value", "low", "high"])
+    text = tables.methods(summary, {"net": "Network", "absent": "Absent", "lqr": "LQR"})
+    assert plain(text).splitlines()[2:] == [
+        "| Network | 50.0 % (40.0 % … 60.0 %) | 0.200 (0.100 … 0.300) | 5.00 % (4.00 % … 6.00 %) |",
+        "| LQR | 100.0 % | 0.0100 | 0.00 % |",
+    ]

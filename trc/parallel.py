@@ -1,0 +1,60 @@
+"""Independent pieces of work in several processes of one thread each; the results don't depend on their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Run torch on one thread, so that sums are added in the same order everywhere; restored afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: int = 1) -> Iterator[T]:
+    """``function(*a)`` for each of `arguments`, in their order, each on one thread.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by name when `jobs` is more than 1.
+    arguments : sequence of tuple
+    jobs : int
+        Number of processes; 1 works in this one.
+
+    Raises
+    ------
+    ValueError
+        If `jobs` is not positive.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be positive, got {jobs}.")
+    if jobs == 1 or len(arguments) <= 1:
+        for item in arguments:
+            with single_thread():
+                result = function(*item)
+            yield result
+        return
+    # spawn: a forked child would inherit torch's thread pool in an unknown state
+    pool = ProcessPoolExecutor(
+        min(jobs, len(arguments)), mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    )
+    try:
+        yield from pool.map(function, *zip(*arguments, strict=True))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
