@@ -61,10 +61,10 @@ clean:  ## remove what was built; results/, figures/ and .venv stay
 	@find trc tests notebooks book -name __pycache__ -prune -exec rm -rf {} +
 
 check-experiments:
-	@case '$(PRESET)' in smoke|paper) ;; *) \
-	  echo "PRESET is '$(PRESET)', but it must be smoke or paper." >&2; exit 2;; esac
-	@[ -z '$(ONLY)' ] || [ -f 'notebooks/$(ONLY).ipynb' ] || { \
-	  echo "There is no notebook '$(ONLY)': ONLY is one of $(basename $(notdir $(NOTEBOOKS)))." >&2; exit 2; }
+	$(if $(filter smoke paper,$(PRESET)),,$(error PRESET must be smoke or paper, it is "$(PRESET)"))
+	$(if $(ONLY),$(if $(filter $(ONLY),$(basename $(notdir $(NOTEBOOKS)))),,$(error ONLY must be one of \
+	  $(basename $(notdir $(NOTEBOOKS))), it is "$(ONLY)")))
+	@:
 
 # The stamp is written last, so an interrupted installation is simply completed by the next `make`.
 # Python compiles what it imports by itself, once; compiling everything here would double the time.

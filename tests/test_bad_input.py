@@ -167,7 +167,7 @@ def test_rollout_no_steps():
 
 
 def test_rollout_nan_controls_message():
-    with pytest.raises(ValueError, match="controls .*finite"):
+    with pytest.raises(ValueError, match=r"controls .*finite"):
         trc.rollout(DI, torch.zeros(2, 2), torch.full((2, 3, 1), float("nan")))
 
 
@@ -215,7 +215,7 @@ def test_dataset_load(tmp_path, k):
 def test_dataset_load_npy(tmp_path):
     with open(tmp_path / "x.npz", "wb") as f:
         np.save(f, np.zeros(3))
-    with pytest.raises(ValueError, match="x.npz"):
+    with pytest.raises(ValueError, match=r"x\.npz"):
         trc.load_dataset(tmp_path / "x.npz")
 
 

@@ -154,7 +154,7 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("count", "options", "message"),
     [
-        (0, {}, "num_samples must be positive, got 0"),
+        (0, {}, "num_samples must be a whole number, 1 or more, got 0"),
         (5, {"expert": "oracle"}, "unknown expert 'oracle'; known are lqr"),
     ],
 )

@@ -103,5 +103,5 @@ def test_bad_states_and_controls_are_refused(double_integrator):
     zero = torch.zeros(3, 2)
     with pytest.raises(ValueError, match="must be finite, but 3 of 3"):
         trc.instance_metrics(double_integrator, zero / 0, zero, torch.zeros(3, 15, 1))
-    with pytest.raises(ValueError, match=r"controls must have shape \[3, T, 1\]"):
+    with pytest.raises(ValueError, match=r"controls of double_integrator must have shape \[3, 15, 1\]"):
         trc.instance_metrics(double_integrator, zero, zero, torch.zeros(3, 15, 2))

@@ -119,9 +119,9 @@ GOOD = {**vars(ENTRIES[0])}
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ([{**GOOD, "function": "sparkle"}], "unknown function 'sparkle'; known are methods"),
-        ([{**GOOD, "colour": "red"}], "an entry needs exactly .*, got colour"),
-        ([{"name": "a"}], "an entry needs exactly experiment, function, .*, got name"),
+        ([{**GOOD, "function": "sparkle"}], "unknown function of figures/index.yml 'sparkle'; known are methods"),
+        ([{**GOOD, "colour": "red"}], "must be a list of entries with exactly"),
+        ([{"name": "a"}], "must be a list of entries with exactly experiment, function"),
     ],
 )
 def test_bad_entry_ends_with_status_2_and_one_line(root, capsys, index, message):

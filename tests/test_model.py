@@ -298,10 +298,10 @@ def test_dimensions_may_be_given_without_a_problem():
         ("small", {"feedback": "psychic"}, "unknown feedback 'psychic'; known are none, error"),
         ("small", {"layers": 3}, r"unknown model setting layers; known are state_dim, .*time_scale"),
         ("small", {"num_heads": 3}, "latent_dim 64 must be a multiple of num_heads 3"),
-        ("small", {"num_blocks": 0}, "num_blocks must be a positive integer, got 0"),
-        ("small", {"num_inner_cycles": 1.5}, "num_inner_cycles must be a positive integer, got 1.5"),
+        ("small", {"num_blocks": 0}, "num_blocks must be a whole number, 1 or more, got 0"),
+        ("small", {"num_inner_cycles": 1.5}, "num_inner_cycles must be a whole number, 1 or more, got 1.5"),
         ("small", {"control_low": (4.0,)}, "control_low must be below control_high"),
-        ("small", {"control_high": (1.0, 2.0)}, "control_high needs 1 entries"),
+        ("small", {"control_high": (1.0, 2.0)}, "control_high needs 1 entry"),
         ("small", {"state_scale": (1.0, 0.0)}, "state_scale and time_scale must be positive"),
     ],
 )
@@ -325,7 +325,12 @@ def test_dimensions_beside_a_problem_must_agree_with_it(double_integrator, wrong
         (torch.zeros(4, 3), torch.zeros(4, 2), {}, r"current_state must have shape \[any, 2\], got \[4, 3\]"),
         (torch.zeros(4, 2), torch.zeros(3, 2), {}, r"target_state must have shape \[4, 2\], got \[3, 2\]"),
         (torch.zeros(4, 2) / 0, torch.zeros(4, 2), {}, "current_state must be finite, but 4 of 4"),
-        (torch.zeros(4, 2), torch.zeros(4, 2), {"iterations": -1}, "iterations must not be negative, got -1"),
+        (
+            torch.zeros(4, 2),
+            torch.zeros(4, 2),
+            {"iterations": -1},
+            "iterations must be a whole number, 0 or more, got -1",
+        ),
         (
             torch.zeros(4, 2),
             torch.zeros(4, 2),

@@ -155,16 +155,16 @@ def test_unknown_names_are_refused_with_the_known_ones():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"horizon": 0}, "horizon must be a positive number of steps, got 0"),
-        ({"horizon": 1.5}, "horizon must be a positive number of steps, got 1.5"),
-        ({"horizon": True}, "horizon must be a positive number of steps, got True"),
-        ({"dt": 0.0}, "dt must be a positive number of seconds, got 0.0"),
-        ({"dt": float("nan")}, "dt must be a positive number of seconds, got nan"),
-        ({"control_low": (5.0,)}, r"control bounds must be finite with low below high, got \(5.0, 4.0\)"),
-        ({"control_low": (4.0,)}, "control bounds must be finite with low below high"),
-        ({"control_high": (1.0, 2.0)}, "control_high needs 1 entries, one a dimension"),
-        ({"initial_range": ((0, float("inf")), (0, 1))}, "initial_range must be finite with low below high"),
-        ({"target_range": ((0, 1),)}, "target_range needs 2 entries"),
+        ({"horizon": 0}, "horizon must be a whole number, 1 or more, got 0"),
+        ({"horizon": 1.5}, "horizon must be a whole number, 1 or more, got 1.5"),
+        ({"horizon": True}, "horizon must be a whole number, 1 or more, got True"),
+        ({"dt": 0.0}, "dt must be a positive number, got 0.0"),
+        ({"dt": float("nan")}, "dt must be a positive number, got nan"),
+        ({"control_low": (5.0,)}, "control_low must be below control_high, got"),
+        ({"control_low": (4.0,)}, "control_low must be below control_high"),
+        ({"control_high": (1.0, 2.0)}, "control_high needs 1 entry, one a dimension"),
+        ({"initial_range": ((0, float("inf")), (0, 1))}, "each pair of initial_range must be a finite number, got inf"),
+        ({"target_range": ((0, 1),)}, "target_range needs 2 pairs"),
         (
             {"R": [[1, 0], [0, 1]]},
             "the cost is for 2 states and 2 controls, the problem 'double_integrator' has 2 and 1",
@@ -234,7 +234,7 @@ def test_scale_widens_the_initial_box_about_its_centre():
 
 
 def test_no_samples_are_refused(problem):
-    with pytest.raises(ValueError, match="num_samples must be positive, got 0"):
+    with pytest.raises(ValueError, match="num_samples must be a whole number, 1 or more, got 0"):
         problem.sample(0, generator=generator())
 
 

@@ -61,7 +61,7 @@ def test_recipe_gives_the_model_that_its_steps_give(tmp_path):
 
 def test_interrupted_work_keeps_what_is_done_and_is_not_done_again(tmp_path, monkeypatch):
     good, bad = recipe(), recipe(training={"epochs": -1})
-    with pytest.raises(ValueError, match="epochs must be positive"):
+    with pytest.raises(ValueError, match="epochs must be a whole number"):
         fit_all([good, bad], tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == [good.path(tmp_path)]
     monkeypatch.setattr(recipes, "train", None)  # would fail if it were called

@@ -8,6 +8,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from .files import require_file, writing
@@ -65,6 +66,9 @@ def load_model(path: str | Path, problem: Problem | None = None) -> TinyRecursiv
         if problem is not None and recipe is not None and problem.recipe() != recipe:
             raise ValueError(f"it is for {recipe['name']!r} with other settings than the given problem")
         model = TinyRecursiveControl(config, problem)
+        if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+            raise ValueError("it has weights that are not finite")
+        model.to(next(iter(tensors.values())).dtype)
         model.load_state_dict(tensors)
         model.needs_simulator = bool(header["needs_simulator"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -93,4 +97,4 @@ def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
 
 def _unreadable(path: str | Path, error: Exception) -> ValueError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"{path} is not a readable trc checkpoint ({reason}).")
+    return ValueError(f"{path} is not a readable trc checkpoint ({reason}); make it again.")

@@ -42,6 +42,12 @@ def check_reals(values: Any, name: str, size: int) -> tuple[float, ...]:
     return tuple(check_real(value, name) for value in values)
 
 
+def check_kind(value: Any, kind: type, name: str, remedy: str) -> None:
+    """Raise ``ValueError`` unless `value` is of the kind; `remedy` says how to get one."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r:.60}; {remedy}.")
+
+
 def check_choice(value: Any, name: str, known: Iterable[str]) -> None:
     """Raise ``ValueError`` unless `value` is one of the known names, which the message lists."""
     known = list(known)

@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_choice, check_tensor
+from .checks import check_choice, check_count, check_tensor
 from .experts import Trajectory, ilqr, lqr
 from .files import require_file, writing
 from .parallel import parallel_map
 from .problems import Problem, make_problem
 
 EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {"lqr": lqr, "ilqr": ilqr}
+
+#: Seeds of the training and of the fixed test instances of every experiment.
+TRAINING_SEED, TEST_SEED = 42, 123
 
 #: Instances are solved in chunks of this many, whatever the number of jobs, so that the bytes never change.
 CHUNK = 1024
@@ -89,11 +92,13 @@ class Dataset:
     def save(self, path: str | Path) -> Path:
         """Write a compressed ``.npz`` (same data, same bytes); the recipe goes in as JSON text.
 
-        Given a folder, the file is ``lqr_dataset.npz`` in it. Returns the file's path.
+        Given a folder that exists, the file is ``lqr_dataset.npz`` in it. Returns the file's path.
         """
         path = Path(path)
-        if path.is_dir() or path.suffix != ".npz":
+        if path.is_dir():
             path = path / "lqr_dataset.npz"
+        if path.suffix != ".npz":
+            raise ValueError(f"a dataset is saved as .npz, or into a folder that exists, got {path}.")
         arrays = {name: getattr(self, name).numpy() for name in ARRAYS}
         with writing(path) as file:
             np.savez_compressed(file, **arrays, recipe=np.array(json.dumps(self.recipe, sort_keys=True)))
@@ -112,7 +117,11 @@ class Dataset:
         """
         path = require_file(path, "dataset", "make one with trc.generate_dataset(...).save(path)")
         try:
+            if not zipfile.is_zipfile(path):
+                raise ValueError("it is not a whole .npz archive")
             with np.load(path, allow_pickle=False) as archive:
+                if missing := ({*ARRAYS, "recipe"} - set(archive.files)):
+                    raise ValueError(f"it lacks {', '.join(sorted(missing))}")
                 arrays = {name: np.asarray(archive[name]) for name in (*ARRAYS, "recipe")}
             recipe = json.loads(str(arrays.pop("recipe")))
             tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items()}
@@ -161,6 +170,7 @@ def generate_dataset(
         Show a progress bar.
     """
     check_choice(expert, "expert", EXPERTS)
+    check_count(seed, "seed", minimum=0)
     generator = torch.Generator().manual_seed(seed)
     initial, target = problem.sample(num_samples, generator=generator, scale=scale, dtype=torch.float64)
     chunks = [(problem, *chunk) for chunk in zip(initial.split(CHUNK), target.split(CHUNK), strict=True)]

@@ -11,7 +11,7 @@ from .model import TinyRecursiveControl
 from .problems import Problem
 from .simulation import rollout
 
-#: Models are evaluated in chunks of this many instances, so that the numbers don't depend on the batch.
+#: Models are evaluated in chunks of this many instances, so that memory is bounded.
 CHUNK = 1024
 
 
@@ -61,6 +61,12 @@ def instance_metrics(problem: Problem, initial: Tensor, target: Tensor, controls
     """
     problem.check_states(initial, target)
     check_tensor(controls, (len(initial), problem.horizon, problem.control_dim), f"controls of {problem.name}")
+    low, high = problem.bounds(controls.double())
+    slack = 1e-6 * (high - low)  # float32 does not hold every bound exactly
+    if ((controls < low - slack) | (controls > high + slack)).any():
+        raise ValueError(
+            f"controls must lie within the bounds of {problem.name}; clip them with problem.clip(controls)."
+        )
     initial, target, controls = initial.double(), target.double(), controls.double()
     states = rollout(problem, initial, controls)
     error = states[:, -1] - target
@@ -95,7 +101,7 @@ def aggregate(metrics: dict[str, Tensor], reference_cost: Tensor) -> dict[str, f
     per_instance = metrics["cost"] / reference_cost - 1
     return {name: values.mean().item() for name, values in metrics.items()} | {
         "gap": (metrics["cost"].mean() / reference_cost.mean() - 1).item(),
-        "gap_median": per_instance.median().item(),
+        "gap_median": per_instance.quantile(0.5).item(),
         "gap_p99": per_instance.quantile(0.99).item(),
     }
 
@@ -124,17 +130,21 @@ def evaluate(
     Returns
     -------
     dict
-        See :func:`aggregate`; also ``monotone_share``, the share of instances whose cost never rises from one
-        iterate to the next.
+        See :func:`aggregate`; also, with at least one refinement, ``monotone_share``: the share of instances whose
+        cost never rises from one iterate to the next.
     """
     if model.problem is not None and model.problem.name != problem.name:
         raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
+    problem.check_states(initial, target)
+    if not len(initial):
+        raise ValueError("evaluate needs at least one instance, got none.")
     iterates = propose(model, initial, target, iterations)
     if reference_cost is None:
         reference_cost = lqr(problem, initial.double(), target.double()).cost
     metrics = [instance_metrics(problem, initial, target, iterates[:, k]) for k in range(iterates.shape[1])]
     costs = torch.stack([m["cost"] for m in metrics], 1)
-    return aggregate(metrics[-1], reference_cost) | {"monotone_share": monotone_share(costs)}
+    report = aggregate(metrics[-1], reference_cost)
+    return report | ({"monotone_share": monotone_share(costs)} if costs.shape[1] > 1 else {})
 
 
 def monotone_share(costs: Tensor) -> float:

@@ -21,8 +21,10 @@ def writing(path: str | Path) -> Iterator[BinaryIO]:
         If the folder can't be made or written (read-only, full disk); what stood at `path` before is untouched.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"can't write {path}: something that is no file stands there.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

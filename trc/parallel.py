@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +14,18 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+
+
+def _start_worker(parent: int) -> None:
+    """One thread, and no life of its own: a worker whose parent was killed ends itself."""
+    torch.set_num_threads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -50,7 +65,7 @@ def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: i
         return
     # spawn: a forked child would inherit torch's thread pool in an unknown state
     pool = ProcessPoolExecutor(
-        min(jobs, len(arguments)), mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        min(jobs, len(arguments)), mp_context=get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
     )
     try:
         yield from pool.map(function, *zip(*arguments, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -13,11 +14,11 @@ from typing import Any
 from tqdm import tqdm
 
 from .checkpoints import load_model, read_training_record, save_model
-from .datasets import generate_dataset
+from .datasets import TRAINING_SEED, generate_dataset
 from .model import TinyRecursiveControl
 from .parallel import parallel_map, single_thread
 from .problems import make_problem
-from .training import train
+from .training import TrainingConfig, train
 
 #: Sources that a trained model depends on; a change in any of them makes a new model.
 SOURCES = (
@@ -59,10 +60,14 @@ class Recipe:
     feedback: str
     expert: str = "lqr"
     num_samples: int = 4000
-    data_seed: int = 42
+    data_seed: int = TRAINING_SEED
     seed: int = 0
     overrides: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+
+    def training_config(self) -> TrainingConfig:
+        """All training options, the defaults included."""
+        return TrainingConfig.from_options(seed=self.seed, **self.training)
 
     def digest(self) -> str:
         """Name of the trained model: a hash of the recipe and of the sources that it runs through."""
@@ -78,7 +83,9 @@ def fit(recipe: Recipe, folder: str | Path) -> Path:
     """Train the recipe's model, unless `folder` has it; the path of its checkpoint, training record included."""
     path = recipe.path(folder)
     if path.is_file():
-        return path
+        with contextlib.suppress(ValueError):  # a damaged file is trained anew
+            load_model(path)
+            return path
     start = time.perf_counter()
     problem = make_problem(recipe.problem, **recipe.overrides)
     data = generate_dataset(problem, recipe.num_samples, seed=recipe.data_seed, expert=recipe.expert)

@@ -57,6 +57,21 @@ def experiment_folder(
     return project_root(root) / place / experiment
 
 
+def parse_seeds(seeds: int | str, default: str) -> list[int]:
+    """Seeds as a notebook's parameter gives them: ``"0,1,2"``, a single number, or ``""`` for the default.
+
+    Raises
+    ------
+    ValueError
+        If they are not different whole numbers, 0 or more.
+    """
+    text = str(default if seeds == "" else seeds)
+    parts = text.replace(" ", "").split(",")
+    if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
+        raise ValueError(f"seeds must be different whole numbers, for example 0,1,2, got {text!r}.")
+    return [int(part) for part in parts]
+
+
 def write_table(frame: pd.DataFrame, path: str | Path) -> Path:
     """Write a tidy table as CSV, ten significant digits a number."""
     return write_text(path, frame.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
@@ -123,7 +138,7 @@ def read_manifest(experiment: str, root: str | Path | None = None) -> dict[str, 
     path = _require(experiment, MANIFEST, root)
     try:
         manifest = json.loads(path.read_text())
-        if not isinstance(manifest["tables"], dict) or not isinstance(manifest["run"], dict):
+        if not isinstance(manifest["tables"], dict) or not {"commit", "seconds"} <= set(manifest["run"]):
             raise KeyError("tables")
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not a manifest; {_remedy(experiment)}.") from None

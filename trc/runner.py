@@ -99,7 +99,7 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
     Raises
     ------
     ValueError
-        On bad parameters, or when a cell fails (the message says which and why; nothing is left behind).
+        On bad parameters, or when a cell fails (the message says which and why).
     """
     path = require_file(path, "notebook", "name one of notebooks/*.ipynb").resolve()
     parameters = check_parameters(path, parameters)
@@ -164,6 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, yaml.YAMLError) as error:
         print("trc.runner:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("trc.runner: interrupted; models that are done are kept, run it again to go on", file=sys.stderr)
+        return 130
     return 0
 
 

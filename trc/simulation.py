@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .checks import check_tensor
+from .checks import check_kind, check_tensor
 from .problems import Parameters, Problem
 from .steps import complete_parameters, fast_step, state_jacobians, step_jacobians
 
@@ -178,6 +178,7 @@ def _pull_back(
 
 
 def _check_inputs(problem: Problem, initial: Tensor, controls: Tensor) -> None:
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
     check_tensor(initial, (None, problem.state_dim), f"initial states of {problem.name}")
     fits = isinstance(controls, Tensor) and controls.ndim == 3 and controls.shape[1] > 0
     if not fits or (controls.shape[0], controls.shape[2]) != (len(initial), problem.control_dim):

@@ -49,6 +49,12 @@ def interquartile_mean(values: Tensor) -> Tensor:
     return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
 
 
+def ratio_of_means(values: Tensor) -> Tensor:
+    """Mean of the first over mean of the second of two stacked quantities ``[2, S, N]``, minus one."""
+    first, second = values.mean((-1, -2))
+    return first / second - 1
+
+
 def bootstrap(
     values: Tensor,
     *,
@@ -63,30 +69,31 @@ def bootstrap(
 
     Parameters
     ----------
-    values : Tensor ``[S, N]``
-        One row a seed, one column an instance; the same instances for every seed.
+    values : Tensor ``[S, N]`` or ``[..., S, N]``
+        One row a seed, one column an instance; the same instances for every seed. Quantities that are stacked in
+        front are drawn together.
     generator : torch.Generator
     statistic : callable
-        Reduces the last two dimensions.
+        From such values to one number.
     resamples : int
     confidence : float
 
     Raises
     ------
     ValueError
-        If `values` is not a finite matrix.
+        If `values` are not finite or have fewer than two dimensions.
     """
-    if values.ndim != 2 or not values.numel() or not torch.isfinite(values).all():
+    if values.ndim < 2 or not values.numel() or not torch.isfinite(values).all():
         raise ValueError(f"bootstrap needs finite values [seeds, instances], got shape {list(values.shape)}.")
     check_count(resamples, "resamples")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
-    num_seeds, num_instances = values.shape
+    num_seeds, num_instances = values.shape[-2:]
     draws = []
     for _ in range(resamples):
         seeds = torch.randint(num_seeds, (num_seeds,), generator=generator)
         instances = torch.randint(num_instances, (num_instances,), generator=generator)
-        draws.append(statistic(values[seeds][:, instances]))
+        draws.append(statistic(values[..., seeds, :][..., instances]))
     tail = (1 - confidence) / 2
     low, high = torch.stack(draws).double().quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64))
     return Interval(float(statistic(values)), float(low), float(high))

@@ -1,6 +1,6 @@
 """One step of a problem, fast: traced for rollouts, differentiated in batches, as matrices where it is linear.
 
-What is found here depends on a problem's settings alone and is kept with the problem (``Problem.workshop``).
+What is found here depends on a problem's settings alone and is kept with the problem (``Problem.cache``).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def fast_step(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) ->
     numbers = tuple((name, value) for name, value in parameters.items() if name not in tensors)
     signature = tuple((name, value.ndim, value.dtype) for name, value in tensors.items())
     key = ("step", x.ndim, x.dtype, str(x.device), numbers, signature)
-    if key not in problem.workshop:
-        problem.workshop[key] = _record(problem, x, u, tensors, dict(numbers))
-    recorded = problem.workshop[key]
+    if key not in problem.cache:
+        problem.cache[key] = _record(problem, x, u, tensors, dict(numbers))
+    recorded = problem.cache[key]
     if recorded is None:
         return lambda x, u: problem.step(x, u, parameters)
     values = tuple(tensors.values())
@@ -125,7 +125,7 @@ def linear_response(problem: Problem, horizon: int, like: Tensor) -> tuple[Tenso
     Phi, Gamma : Tensor ``[n, (T+1)·n]``, ``[T·m, (T+1)·n]``
     """
     key = ("response", horizon, like.dtype, str(like.device))
-    if key not in problem.workshop:
+    if key not in problem.cache:
         n, m = problem.state_dim, problem.control_dim
         zero = torch.zeros(1, n, dtype=torch.float64), torch.zeros(1, m, dtype=torch.float64)
         A, B = (matrix[0] for matrix in step_jacobians(problem, *zero))
@@ -136,11 +136,11 @@ def linear_response(problem: Problem, horizon: int, like: Tensor) -> tuple[Tenso
         Gamma = Phi.new_zeros(horizon + 1, n, horizon, m)
         for t in range(1, horizon + 1):  # x_t = Σ_s A^(t-1-s) B u_s
             Gamma[t, :, :t] = (Phi[:t].flip(0) @ B).permute(1, 0, 2)
-        problem.workshop[key] = tuple(
+        problem.cache[key] = tuple(
             matrix.to(like)
             for matrix in (Phi.flatten(0, 1).mT.contiguous(), Gamma.flatten(2).flatten(0, 1).mT.contiguous())
         )
-    return problem.workshop[key]
+    return problem.cache[key]
 
 
 def complete_parameters(problem: Problem, parameters: Parameters | None, like: Tensor) -> dict[str, float | Tensor]:

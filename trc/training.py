@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_choice, check_count, check_real
+from .checks import check_choice, check_count, check_kind, check_real, check_tensor
 from .datasets import Dataset
 from .losses import cloning_loss
 from .model import ModelConfig, TinyRecursiveControl
@@ -118,11 +118,14 @@ def train(
         If the data are for another problem or shape, an option is unknown, or the loss is not finite.
     """
     config = TrainingConfig.from_options(**options)
+    check_kind(data, Dataset, "data", "make it with trc.generate_dataset, or read it with trc.load_dataset")
     problem = problem or model.problem or data.problem
     data.check_problem(problem)
     _check_dimensions(model.config, data)
     if model.problem not in (None, problem):
         raise ValueError(f"the model was made for another {model.problem.name!r}; make it with problem=problem.")
+    for name in ("initial_states", "target_states", "control_sequences"):
+        check_tensor(getattr(data, name), tuple(getattr(data, name).shape), f"{name} of the data")
     if len(data) < 2:
         raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
     model.problem = problem

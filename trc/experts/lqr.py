@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..checks import check_kind, check_tensor
 from ..problems import Problem
 from ..simulation import check_overflow
 from ..steps import step_jacobians
@@ -74,6 +75,7 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     Trajectory
         In the dtype of `initial`; computed in float64.
     """
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
     problem.check_states(initial, target)
     x, goal = initial.double(), target.double()
     distinct, which = goal.unique(dim=0, return_inverse=True)  # one Riccati recursion a distinct target
@@ -88,4 +90,5 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     check_overflow(torch.stack(states))
     trajectory = torch.stack(states, 1), torch.stack(controls, 1)
     cost = problem.cost(*trajectory, goal)
+    check_tensor(cost, (None,), f"costs of {problem.name}")
     return Trajectory(*(tensor.to(initial.dtype) for tensor in (*trajectory, cost)))

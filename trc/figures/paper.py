@@ -11,7 +11,7 @@ from .style import INK, METHODS, MUTED, PROBLEM_TITLES, WIDTH, color, iterate_co
 
 
 def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """Terminal error and cost by method: interval, mean, and one point a seed.
+    """Terminal error and cost by method: interval, interquartile mean, and one point a seed.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     summary : DataFrame
         ``problem, method, metric, value, low, high``.
     """
-    panels = (("terminal_error", "terminal error  ‖$x_T - x_g$‖"), ("cost", "cost  $J$"))
+    panels = (("terminal_error_iqm", "terminal error  ‖$x_T - x_g$‖"), ("cost_iqm", "cost  $J$"))
     problems = list(dict.fromkeys(runs["problem"]))
     with style():
         figure, axes = plt.subplots(
@@ -63,8 +63,8 @@ def iterates(trajectories: pd.DataFrame) -> Figure:
     Parameters
     ----------
     trajectories : DataFrame
-        ``problem, method, instance, iterate, time, state_0, state_1, control_0``; the last control of a trajectory
-        is missing, since the final state has none.
+        ``problem, method, instance, iterate, time, state_0, state_1, target_0, target_1, control_0``; the last
+        control of a trajectory is missing, since the final state has none.
     """
     problems = list(dict.fromkeys(trajectories["problem"]))
     with style():
@@ -119,10 +119,10 @@ def _phase(ax: Axes, frame: pd.DataFrame, name: str) -> None:
     ax.plot(teacher["state_0"], teacher["state_1"], color=color("lqr"), linewidth=4, alpha=0.35)
     for _, shade, rows in _by_iterate(frame):
         ax.plot(rows["state_0"], rows["state_1"], color=shade)
-    start, goal = teacher.iloc[0], teacher.iloc[-1]
+    start = teacher.iloc[0]
     ax.plot(start["state_0"], start["state_1"], "o", color=INK, markersize=4)
     ax.annotate(name, (start["state_0"], start["state_1"]), textcoords="offset points", xytext=(5, 4))
-    ax.plot(goal["state_0"], goal["state_1"], "+", color=INK, markersize=7)
+    ax.plot(start["target_0"], start["target_1"], "+", color=INK, markersize=7)
 
 
 def learning(training: pd.DataFrame) -> Figure:
@@ -159,7 +159,7 @@ def phase_portrait(field: pd.DataFrame, trajectories: pd.DataFrame, horizon: flo
     field : DataFrame
         ``problem, state_0, state_1, rate_0, rate_1`` on a grid.
     trajectories : DataFrame
-        ``problem, instance, state_0, state_1`` in order of time.
+        ``problem, instance, state_0, state_1, target_0, target_1`` in order of time.
     horizon : float
         Seconds that the trajectories last; for the caption's reader, printed in the legend.
     """
@@ -182,7 +182,7 @@ def phase_portrait(field: pd.DataFrame, trajectories: pd.DataFrame, horizon: flo
             for _, rows in trajectories[trajectories["problem"] == problem].groupby("instance"):
                 ax.plot(rows["state_0"], rows["state_1"], color=color("lqr"), linewidth=1.2)
                 ax.plot(rows["state_0"].iloc[0], rows["state_1"].iloc[0], "o", color=color("lqr"), markersize=3.5)
-                ax.plot(rows["state_0"].iloc[-1], rows["state_1"].iloc[-1], "+", color=INK, markersize=7)
+                ax.plot(rows["target_0"].iloc[0], rows["target_1"].iloc[0], "+", color=INK, markersize=7)
             ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xlabel="position", ylabel="velocity")
             ax.set_title(PROBLEM_TITLES[problem])
             ax.grid(visible=False)
@@ -212,7 +212,7 @@ def gains(table: pd.DataFrame) -> Figure:
             chosen = table[table["problem"] == problem]
             for dash, (state, rows) in zip(dashes, chosen.groupby("state", sort=False), strict=True):
                 ax.plot(rows["time"], rows["gain"], linestyle=dash, color=color("lqr"), label=f"gain on {state}")
-            ax.set(xlabel="time  $t$ (s)", ylim=(0, None))
+            ax.set_xlabel("time  $t$ (s)")
             ax.set_title(PROBLEM_TITLES[problem])
         axes[0, 0].set_ylabel("gain  $K_t$", color=INK)
         handles, names = axes[0, 0].get_legend_handles_labels()

@@ -36,7 +36,7 @@ def architecture() -> Figure:
         _box(ax, 3.9, 5.9, 2.6, 1.1, "state encoder", "perceptron", _STATE)
         _box(ax, 10.6, 5.9, 2.9, 1.1, "initial generator", "perceptron, tanh", _CONTROL)
         _box(ax, 3.7, 3.3, 2.5, 1.2, "context tokens", "problem, $u_k$, error", _STATE)
-        _box(ax, 6.95, 3.3, 2.9, 1.2, "reasoning blocks", "latent $z$, n times", _RECURSION)
+        _box(ax, 6.95, 3.3, 2.9, 1.2, "reasoning blocks", "latent $z$, $r$ times", _RECURSION)
         _box(ax, 10.6, 3.3, 2.9, 1.2, "residual decoder", "$|Δu|$ ≤ bound / 2", _CONTROL)
         _box(ax, 10.6, 0.75, 2.9, 1.2, "$u_{k+1}$", "clip($u_k + Δu$)", _CONTROL)
         _box(ax, 6.95, 0.75, 2.9, 1.2, "simulator", "$x_{t+1} = f(x_t, u_t)$", _SIMULATOR)

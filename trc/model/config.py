@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from ..checks import check_choice, check_count, check_real, check_reals
+from ..checks import check_choice, check_count, check_kind, check_real, check_reals
 from ..problems import Problem
 
 FEEDBACKS = ("none", "error")
@@ -94,6 +94,7 @@ class ModelConfig:
         check_choice(size, "size", SIZES)
         given = {"state_dim": state_dim, "control_dim": control_dim, "control_horizon": control_horizon}
         if problem is not None:
+            check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
             from_problem = {
                 "state_dim": problem.state_dim,
                 "control_dim": problem.control_dim,
@@ -103,7 +104,8 @@ class ModelConfig:
                 "state_scale": problem.state_scale,
                 "time_scale": problem.duration,
             }
-            for name, value in given.items():
+            bounds = {name: changes[name] for name in ("control_low", "control_high") if name in changes}
+            for name, value in (given | bounds).items():
                 if value is not None and value != from_problem[name]:
                     raise ValueError(
                         f"{name}={value} does not match the problem {problem.name!r}, "

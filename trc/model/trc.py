@@ -71,6 +71,7 @@ class TinyRecursiveControl(nn.Module):
         config = ModelConfig.of_size(size, problem=problem, **settings)
         if seed is None:
             return cls(config, problem)
+        check_count(seed, "seed", minimum=0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config, problem)
@@ -152,8 +153,9 @@ class TinyRecursiveControl(nn.Module):
             all_latents.append(z)
 
         output = {"controls": controls}
-        if errors:
-            output["errors"] = torch.stack(errors, 1)
+        if simulate is not None:
+            none = current_state.new_zeros(len(current_state), 0, config.state_dim)
+            output["errors"] = torch.stack(errors, 1) if errors else none
         if return_all_iterations:
             output["all_controls"] = torch.stack(all_controls, 1)
             output["all_latents"] = torch.stack(all_latents, 1)

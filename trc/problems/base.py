@@ -46,7 +46,7 @@ class Problem:
         An instance succeeds when its terminal error is below this.
     linear : bool
         True if ``step`` is linear in state and control, for every value of the parameters.
-    workshop : dict
+    cache : dict
         Not a setting: what was derived from the problem and is worth keeping (see ``trc.steps``).
     """
 
@@ -65,7 +65,7 @@ class Problem:
     parameters: Mapping[str, float] = field(default_factory=dict)
     success_threshold: float = 0.1
     linear: bool = False
-    workshop: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         n, m = self.state_dim, self.control_dim
@@ -90,7 +90,7 @@ class Problem:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"workshop": {}}  # recorded steps can't be sent to another process
+        return self.__dict__ | {"cache": {}}  # recorded steps can't be sent to another process
 
     def step(self, x: Tensor, u: Tensor, parameters: Parameters) -> Tensor:
         """One step of the dynamics, ``x_{t+1} = f(x_t, u_t)``.
@@ -191,7 +191,7 @@ class Problem:
     def _settings(cls) -> list[str]:
         """Fields that an override may set directly."""
         fixed = {"name", "state_names", "control_names", "position_dims", "velocity_dims", "linear"}
-        fixed |= {"cost", "parameters", "workshop"}
+        fixed |= {"cost", "parameters", "cache"}
         return sorted({f.name for f in fields(cls)} - fixed)
 
     def replace(self, **overrides: Any) -> Self:
