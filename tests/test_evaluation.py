@@ -67,7 +67,7 @@ def test_evaluation_reports_the_last_iterate_against_lqr(model, double_integrato
     expected = trc.aggregate(metrics[-1], reference) | {"monotone_share": trc.monotone_share(costs)}
     assert trc.evaluate(model, double_integrator, initial, target) == expected
     first = trc.evaluate(model, double_integrator, initial, target, iterations=0)
-    assert first == trc.aggregate(metrics[0], reference) | {"monotone_share": 1.0}
+    assert first == trc.aggregate(metrics[0], reference)  # a single iterate can't fall
     own = trc.evaluate(model, double_integrator, initial, target, reference_cost=metrics[-1]["cost"])
     assert own["gap"] == own["gap_p99"] == 0
 

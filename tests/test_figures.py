@@ -29,12 +29,12 @@ PROBLEMS = ("double_integrator", "van_der_pol")
 def tables():
     """A small table of each kind that an experiment writes."""
     names = list(figures.METHODS)
-    metrics = ("terminal_error", "cost")
+    metrics = ("terminal_error_iqm", "cost_iqm")
     runs = [(p, m, s, k, 1.0 + i + s) for p in PROBLEMS for i, m in enumerate(names) for s in (0, 1) for k in metrics]
     summary = [(p, m, k, 1.5 + i, 1.0 + i, 2.5 + i) for p in PROBLEMS for i, m in enumerate(names) for k in metrics]
     steps = [("lqr", 0), ("cloned_feedback", 0), ("cloned_feedback", 1)]
     trajectories = [
-        (p, m, n, k, t / 10, 1.0 - t / 3, n - t / 4, None if t == 3 else 0.5 * t + k)
+        (p, m, n, k, t / 10, 1.0 - t / 3, n - t / 4, 0.25, 0.75, None if t == 3 else 0.5 * t + k)
         for p in PROBLEMS
         for n in (3, 8)
         for m, k in steps
@@ -48,7 +48,7 @@ def tables():
         for e in range(3)
         for split in ("train", "validation")
     ]
-    state = ["time", "state_0", "state_1", "control_0"]
+    state = ["time", "state_0", "state_1", "target_0", "target_1", "control_0"]
     columns = {
         "runs": (runs, ["problem", "method", "seed", "metric", "value"]),
         "summary": (summary, ["problem", "method", "metric", "value", "low", "high"]),
@@ -221,6 +221,8 @@ def test_iterates_shows_the_teacher_and_every_refinement():
     for line, k in zip(controls.lines, (0, 0, 1), strict=True):
         assert list(line.get_ydata()) == [0.5 * t + k for t in range(3)]  # the final state has no control
     assert sum(len(line.get_xdata()) == 4 for line in phase.lines) == 2 * 3  # two instances
+    crosses = [line.get_xydata().tolist() for line in phase.lines if line.get_marker() == "+"]
+    assert crosses == [[[0.25, 0.75]]] * 2  # the target, not where the trajectory ends
     plt.close(figure)
 
 
@@ -235,8 +237,8 @@ def test_gains_shows_one_line_a_state():
 def test_phase_portrait_shows_every_trajectory():
     grid = [(p, x, y, y, -x) for p in PROBLEMS for x in range(-2, 3) for y in range(-2, 3)]
     field = pd.DataFrame(grid, columns=["problem", "state_0", "state_1", "rate_0", "rate_1"])
-    rows = [(p, i, i + t / 2, -t / 2) for p in PROBLEMS for i in (0, 1) for t in range(4)]
-    trajectories = pd.DataFrame(rows, columns=["problem", "instance", "state_0", "state_1"])
+    rows = [(p, i, i + t / 2, -t / 2, 9.0, 9.0) for p in PROBLEMS for i in (0, 1) for t in range(4)]
+    trajectories = pd.DataFrame(rows, columns=["problem", "instance", "state_0", "state_1", "target_0", "target_1"])
     figure = figures.phase_portrait(field, trajectories, 5.0)
     for ax in figure.axes:
         drawn = [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 4]

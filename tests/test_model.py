@@ -154,7 +154,7 @@ def test_iterations_say_how_often_the_guess_is_refined(double_integrator, draw, 
     assert torch.equal(out["controls"], out["all_controls"][:, -1])
     shared = min(iterations, 3) + 1  # the same weights, so the same beginning
     assert torch.equal(out["all_controls"][:, :shared], own["all_controls"][:, :shared])
-    assert ("errors" in out) == (iterations > 0)
+    assert out["errors"].shape == (4, iterations, 2)
 
 
 def test_each_instance_is_planned_for_itself(problem, draw):

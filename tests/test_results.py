@@ -125,3 +125,14 @@ def test_manifest_is_the_same_but_for_the_run(folder):
     second = json.loads((folder / "manifest.json").read_text())
     assert first["run"] != second["run"]
     assert first | {"run": None} == second | {"run": None}
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [("", [0, 1]), (3, [3]), (0, [0]), ("0, 2", [0, 2])])
+def test_seeds_may_be_a_number_a_list_or_the_default(seeds, expected):
+    assert results.parse_seeds(seeds, "0,1") == expected
+
+
+@pytest.mark.parametrize("seeds", ["x", "0,0", "-1", "1.5", "None", ","])
+def test_bad_seeds_are_refused(seeds):
+    with pytest.raises(ValueError, match="seeds must be different whole numbers"):
+        results.parse_seeds(seeds, "0")

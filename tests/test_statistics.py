@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trc.statistics import Interval, bootstrap, interquartile_mean, mean
+from trc.statistics import Interval, bootstrap, interquartile_mean, mean, ratio_of_means
 
 
 def normal(*shape, seed=0):
@@ -77,9 +77,23 @@ def test_seeds_are_drawn_anew_too():
 
 @pytest.mark.parametrize(
     "values",
-    [torch.zeros(5), torch.zeros(2, 3, 4), torch.zeros(0, 4), torch.tensor([[1.0, float("nan")]])],
-    ids=["vector", "cube", "empty", "nan"],
+    [torch.zeros(5), torch.zeros(0, 4), torch.tensor([[1.0, float("nan")]])],
+    ids=["vector", "empty", "nan"],
 )
 def test_bootstrap_refuses_all_but_a_finite_matrix(values):
     with pytest.raises(ValueError, match=r"bootstrap needs finite values \[seeds, instances\], got shape"):
         bootstrap(values, generator=generator())
+
+
+def test_statistic_must_give_one_number():
+    with pytest.raises(ValueError, match=r"must give one number, got \[2\] for \[2, 3, 4\]"):
+        bootstrap(torch.zeros(2, 3, 4), generator=generator())
+
+
+def test_ratio_of_means_by_hand_and_drawn_together():
+    cost, reference = torch.tensor([[2.0, 6.0], [4.0, 8.0]]), torch.tensor([[1.0, 3.0], [1.0, 3.0]])
+    assert ratio_of_means(torch.stack((cost, reference))) == 5 / 2 - 1
+    reference = torch.rand(1, 500, generator=generator(), dtype=torch.float64) + 0.1
+    proportional = torch.stack((3 * reference, reference))  # the ratio is 3 whatever is drawn
+    found = bootstrap(proportional, generator=generator(), statistic=ratio_of_means)
+    assert (found.low, found.high) == (pytest.approx(2), pytest.approx(2))

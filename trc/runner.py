@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from .checks import check_choice
 from .files import require_file, write_text
-from .results import PRESETS, experiment_folder
+from .results import PRESETS, experiment_folder, project_root
 
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
@@ -160,7 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
         for name in ("preset", "jobs"):
             if getattr(options, name) is not None:
                 parameters[name] = getattr(options, name)
-        print(f"wrote {_readable(run(options.notebook, parameters))}")
+        executed = run(options.notebook, parameters)
+        root = project_root(Path(options.notebook).resolve().parent)
+        print(f"wrote {executed.relative_to(root) if executed.is_relative_to(root) else executed}")
     except (ValueError, OSError, yaml.YAMLError) as error:
         print("trc.runner:", " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -168,12 +170,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("trc.runner: interrupted; models that are done are kept, run it again to go on", file=sys.stderr)
         return 130
     return 0
-
-
-def _readable(path: Path) -> Path:
-    """`path` as seen from the working folder, where it lies inside."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 if __name__ == "__main__":

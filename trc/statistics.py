@@ -88,6 +88,10 @@ def bootstrap(
     check_count(resamples, "resamples")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
+    if statistic(values).ndim:
+        raise ValueError(
+            f"the statistic must give one number, got {list(statistic(values).shape)} for {list(values.shape)}."
+        )
     num_seeds, num_instances = values.shape[-2:]
     draws = []
     for _ in range(resamples):
