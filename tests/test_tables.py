@@ -59,10 +59,10 @@ def test_none_or_several_values_are_refused(where, count):
 def test_table_of_methods_has_the_given_order_and_intervals_where_there_are_any():
     rows = [
         ("lqr", "success", 1.0, 1.0, 1.0),
-        ("lqr", "mean_terminal_error", 0.01, 0.01, 0.01),
+        ("lqr", "terminal_error", 0.01, 0.01, 0.01),
         ("lqr", "gap", 0.0, 0.0, 0.0),
         ("net", "success", 0.5, 0.4, 0.6),
-        ("net", "mean_terminal_error", 0.2, 0.1, 0.3),
+        ("net", "terminal_error", 0.2, 0.1, 0.3),
         ("net", "gap", 0.05, 0.04, 0.06),
     ]
     summary = pd.DataFrame(rows, columns=["method", "metric", "value", "low", "high"])

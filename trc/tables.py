@@ -87,7 +87,7 @@ def methods(summary: pd.DataFrame, names: Mapping[str, str]) -> str:
             [
                 names[name],
                 cell(name, "success", lambda v: percent(v, 1)),
-                cell(name, "mean_terminal_error"),
+                cell(name, "terminal_error"),
                 cell(name, "gap", percent),
             ]
             for name in present
