@@ -9,6 +9,7 @@ import pandas as pd
 
 _SPACE = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def percent(value: float, digits: int = 2) -> str:
@@ -22,7 +23,8 @@ def number(value: float, digits: int = 3) -> str:
         return f"{value:g}".replace("-", _MINUS)
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")  # rounded first, so that 99.96 becomes 100
     if not -4 <= int(exponent) < 6:
-        return f"{mantissa}{_SPACE}×{_SPACE}10<sup>{int(exponent)}</sup>".replace("-", _MINUS)
+        power = str(int(exponent)).translate(_RAISED)
+        return f"{mantissa}{_SPACE}×{_SPACE}10{power}".replace("-", _MINUS)
     decimals = max(0, digits - 1 - int(exponent))
     return f"{value:,.{decimals}f}".replace("-", _MINUS).replace(",", _SPACE)
 
@@ -32,8 +34,8 @@ def _times(value: float) -> str:
 
 
 def interval(low: float, high: float, show: Callable[[float], str] = number) -> str:
-    """A 95 % interval as ``low … high``."""
-    return f"{show(low)} … {show(high)}"
+    """An interval as ``low … high``, kept on one line."""
+    return f"{show(low)}{_SPACE}…{_SPACE}{show(high)}"
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -77,7 +79,7 @@ def methods(summary: pd.DataFrame, names: Mapping[str, str]) -> str:
     def cell(method: str, metric: str, show: Callable[[float], str] = number) -> str:
         row = select(summary, method=method, metric=metric).iloc[0]
         show = _times if metric == "gap" and row["high"] >= 10 else show  # 3,120 % says less than 31 times
-        spread = "" if row["low"] == row["high"] else f" ({interval(row['low'], row['high'], show)})"
+        spread = "" if row["low"] == row["high"] else f"{_SPACE}({interval(row['low'], row['high'], show)})"
         return show(row["value"]) + spread
 
     present = [name for name in names if name in set(summary["method"])]
