@@ -1,9 +1,9 @@
 """Tiny Recursive Control: a tiny network that proposes a control sequence, simulates it and refines it."""
 
 from .checkpoints import load_model, save_model
-from .datasets import EXPERTS, Dataset, generate_dataset, load_dataset
+from .datasets import EVALUATION_SETS, EXPERTS, Dataset, evaluation_set, generate_dataset, load_dataset
 from .evaluation import aggregate, evaluate, instance_metrics, monotone_share, propose, random_controls
-from .experts import Trajectory, ilqr, lqr, lqr_gains, minimum_energy, riccati
+from .experts import Trajectory, ilqr, lqr, lqr_gains, minimum_energy, optimum, riccati
 from .losses import cloning_loss
 from .model import SIZES, ModelConfig, TinyRecursiveControl
 from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
@@ -12,6 +12,7 @@ from .steps import step_jacobians
 from .training import History, TrainingConfig, train
 
 __all__ = [
+    "EVALUATION_SETS",
     "EXPERTS",
     "PROBLEMS",
     "SIZES",
@@ -28,6 +29,7 @@ __all__ = [
     "cloning_loss",
     "costate",
     "evaluate",
+    "evaluation_set",
     "generate_dataset",
     "ilqr",
     "instance_metrics",
@@ -38,6 +40,7 @@ __all__ = [
     "make_problem",
     "minimum_energy",
     "monotone_share",
+    "optimum",
     "propose",
     "random_controls",
     "riccati",

@@ -16,15 +16,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .checks import check_choice, check_count, check_tensor
-from .experts import Trajectory, ilqr, lqr
+from .experts import Trajectory, ilqr, lqr, optimum
 from .files import require_file, writing
 from .parallel import parallel_map
 from .problems import Problem, make_problem
 
-EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {"lqr": lqr, "ilqr": ilqr}
+EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {
+    "lqr": lqr,
+    "ilqr": ilqr,
+    "optimum": optimum,
+}
 
 #: Seeds of the training and of the fixed test instances of every experiment.
 TRAINING_SEED, TEST_SEED = 42, 123
+
+#: The fixed instances that every experiment is judged on: how many, and how much wider the initial box is.
+EVALUATION_SETS: dict[str, tuple[int, float]] = {"test": (1000, 1.0), "wide": (500, 1.5), "wider": (500, 2.0)}
 
 #: Instances are solved in chunks of this many, whatever the number of jobs, so that the bytes never change.
 CHUNK = 1024
@@ -185,6 +192,23 @@ def generate_dataset(
         costs=torch.cat([s.cost for s in solved]),
         recipe=recipe,
     )
+
+
+def evaluation_set(problem: Problem, name: str = "test", expert: str = "lqr", jobs: int = 1) -> Dataset:
+    """One of the fixed sets of instances, solved by an expert.
+
+    Parameters
+    ----------
+    problem : Problem
+    name : {"test", "wide", "wider"}
+        In distribution, and from 1.5 and 2 times the box of initial states.
+    expert : str
+        One of ``trc.EXPERTS``; ``"optimum"`` gives the reference of the cost gap.
+    jobs : int
+    """
+    check_choice(name, "evaluation set", EVALUATION_SETS)
+    size, scale = EVALUATION_SETS[name]
+    return generate_dataset(problem, size, seed=TEST_SEED, expert=expert, scale=scale, jobs=jobs)
 
 
 def load_dataset(path: str | Path) -> Dataset:

@@ -90,6 +90,20 @@ def ilqr(
     )
 
 
+def optimum(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
+    """The best stationary point known: :func:`ilqr` from LQR, zero and random controls, the cheapest kept.
+
+    Stationary is what it certifies; that no other local minimum is lower, it does not.
+
+    Parameters
+    ----------
+    problem : Problem
+    initial, target : Tensor ``[B, n]``
+    """
+    generator = torch.Generator().manual_seed(0)
+    return ilqr(problem, initial, target, start=STARTS, generator=generator)
+
+
 def _start(
     problem: Problem, initial: Tensor, target: Tensor, start: str | Tensor, generator: torch.Generator | None
 ) -> Tensor:
