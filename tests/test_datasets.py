@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import torch
 
 import trc
 from trc.datasets import ARRAYS, CHUNK
+from trc.results import read_table
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def small(problem="double_integrator", count=20, **options):
@@ -161,3 +165,28 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
 def test_bad_requests_are_refused(count, options, message):
     with pytest.raises(ValueError, match=message):
         small(count=count, **options)
+
+
+@pytest.mark.parametrize("name", trc.EVALUATION_SETS)
+def test_evaluation_sets_are_fixed_and_as_wide_as_they_say(name, double_integrator):
+    size, scale = trc.EVALUATION_SETS[name]
+    data = trc.evaluation_set(double_integrator, name)
+    assert len(data) == size
+    widest = data.initial_states.abs().max()
+    assert 0.95 * 2 * scale < widest <= 2 * scale
+    again = trc.evaluation_set(double_integrator, name)
+    assert torch.equal(data.initial_states, again.initial_states)
+
+
+def test_unknown_evaluation_set_is_refused(double_integrator):
+    with pytest.raises(ValueError, match="unknown evaluation set 'train'; known are test, wide, wider"):
+        trc.evaluation_set(double_integrator, "train")
+
+
+def test_committed_optima_are_those_of_the_library(problem):
+    """A sample of the committed J*, solved again."""
+    rows = read_table("teachers", "optima.csv", ROOT)
+    rows = rows[(rows["problem"] == problem.name) & (rows["set"] == "wide")].head(12)
+    data = trc.evaluation_set(problem, "wide")
+    found = trc.optimum(problem, data.initial_states[:12], data.target_states[:12])
+    torch.testing.assert_close(found.cost, torch.tensor(rows["optimal_cost"].to_numpy()), rtol=1e-8, atol=0)

@@ -157,8 +157,8 @@ def test_committed_results_are_those_that_their_manifest_records(experiment):
     for table in manifest["tables"]:
         assert len(read_table(experiment, table, ROOT))
     folder = ROOT / "results" / experiment
-    expected = {*manifest["tables"], "manifest.json", "timings.csv", f"{experiment}.ipynb"}
-    assert {path.name for path in folder.iterdir()} == expected
+    expected = {*manifest["tables"], "manifest.json", f"{experiment}.ipynb"}
+    assert {path.name for path in folder.iterdir()} - {"timings.csv"} == expected  # in no manifest
     executed = folder / f"{experiment}.ipynb"
     assert executed.stat().st_size < 1_000_000
     assert str(Path.home()) not in executed.read_text()
