@@ -29,6 +29,7 @@ from .results import PRESETS, experiment_folder, project_root
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
     """Names and default values of a notebook's parameters, the first cell tagged ``parameters``."""
+    require_file(path, "notebook", "name one of notebooks/*.ipynb")
     try:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat raises many kinds for a file that is no notebook
@@ -101,7 +102,7 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
     ValueError
         On bad parameters, or when a cell fails (the message says which and why).
     """
-    path = require_file(path, "notebook", "name one of notebooks/*.ipynb").resolve()
+    path = Path(path).resolve()
     parameters = check_parameters(path, parameters)
     folder = experiment_folder(path.stem, parameters["preset"], parameters.get("results_dir", ""), root=path.parent)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the kernel that is started next
@@ -153,13 +154,14 @@ def main(arguments: list[str] | None = None) -> int:
         metavar=("NAME", "VALUE"),
         help="a parameter of the notebook's first cell; the value is YAML",
     )
-    parser.add_argument("--jobs", type=int, help="processes of one thread each")
+    parser.add_argument("--jobs", type=int, help="processes of one thread each, for a notebook that trains models")
     options = parser.parse_args(arguments)
     try:
         parameters: dict[str, Any] = dict(options.parameter)
-        for name in ("preset", "jobs"):
-            if getattr(options, name) is not None:
-                parameters[name] = getattr(options, name)
+        if options.preset is not None:
+            parameters["preset"] = options.preset
+        if options.jobs is not None and "jobs" in notebook_parameters(Path(options.notebook)):
+            parameters["jobs"] = options.jobs
         executed = run(options.notebook, parameters)
         root = project_root(Path(options.notebook).resolve().parent)
         print(f"wrote {executed.relative_to(root) if executed.is_relative_to(root) else executed}")
