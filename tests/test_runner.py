@@ -60,7 +60,7 @@ def test_values_take_the_type_of_the_default(write):
     ("arguments", "message"),
     [
         (["-p", "cuont", "3"], "tiny.ipynb has no parameter 'cuont'; it has preset, seeds, count, rate, results_dir."),
-        (["--jobs", "2"], "tiny.ipynb has no parameter 'jobs'; it has"),
+        (["-p", "jobs", "2"], "tiny.ipynb has no parameter 'jobs'; it has"),
         (["-p", "count", "1.5"], "parameter 'count' of tiny.ipynb must be of type int, got 1.5."),
         (["-p", "count", "true"], "parameter 'count' of tiny.ipynb must be of type int, got True."),
         (["-p", "rate", "fast"], "parameter 'rate' of tiny.ipynb must be of type float, got 'fast'."),
@@ -142,3 +142,11 @@ def test_scrubbing_removes_what_differs_from_run_to_run():
     assert scrubbed.cells[0].metadata == {"tags": ["keep"]}
     assert scrubbed.cells[0].id == "cell-0"
     assert [output.text for output in scrubbed.cells[0].outputs] == ["stdout"]
+
+
+def test_jobs_go_to_a_notebook_that_has_them_and_no_other_minds(root, write, monkeypatch):
+    seen = []
+    monkeypatch.setattr(runner, "run", lambda path, parameters: seen.append(parameters) or root / "x")
+    for cell in ("preset = 'smoke'", "preset = 'smoke'\njobs = 1"):
+        assert runner.main([str(write(cell, "1")), "--jobs", "2"]) == 0
+    assert seen == [{}, {"jobs": 2}]

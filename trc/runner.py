@@ -102,8 +102,9 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
     ValueError
         On bad parameters, or when a cell fails (the message says which and why).
     """
-    path = Path(path).resolve()
+    path = Path(path)
     parameters = check_parameters(path, parameters)
+    path = path.resolve()
     folder = experiment_folder(path.stem, parameters["preset"], parameters.get("results_dir", ""), root=path.parent)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the kernel that is started next
     with tempfile.TemporaryDirectory() as scratch:
