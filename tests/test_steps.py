@@ -28,6 +28,15 @@ def test_recorded_step_follows_a_parameter_that_changes():
         assert torch.equal(recorded(x, u), problem.step(x, u, {"mu": mu}))
 
 
+def test_trying_many_numbers_records_nothing_and_follows_each():
+    problem = trc.make_problem("van_der_pol")
+    x, u = torch.randn(4, 2), torch.zeros(4, 1)
+    for mu in (0.5, 0.6, 0.7):
+        step = fast_step(problem, x, u, {"mu": mu})
+        assert torch.equal(step(x, u), problem.step(x, u, {"mu": mu}))
+    assert not problem.cache
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bouncing(DoubleIntegrator):
     """A step that looks at values, which can't be recorded."""
