@@ -23,8 +23,9 @@ Step = Callable[[Tensor, Tensor], Tensor]
 def fast_step(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> Step:
     """``step(x, u)`` for tensors like the given ones, without the cost of Python for each of its operations.
 
-    The step is recorded once for a dtype, a device and a choice of tensor parameters, and replayed with the same kernels on any
-    batch, so the results are the same bits. A step that looks at values can't be recorded and is called as it is.
+    The step is recorded once for a dtype, a device and a choice of tensor parameters, and replayed with the same
+    kernels on any batch, so the results are the same bits. A step that looks at values can't be recorded and is called
+    as it is.
 
     Parameters
     ----------
