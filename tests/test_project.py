@@ -23,7 +23,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 #: Imports in trc/ run downwards: a room may use the rooms below its own floor.
 FLOORS = {
-    **dict.fromkeys(["checks", "files", "parallel"], 0),
+    **dict.fromkeys(["checks", "files", "parallel", "expressions"], 0),
+    "replay": 0.5,
     **dict.fromkeys(["problems", "results", "statistics", "tables"], 1),
     "steps": 1.5,
     **dict.fromkeys(["simulation", "runner", "figures"], 2),

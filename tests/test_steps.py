@@ -1,4 +1,4 @@
-"""Recorded steps, Jacobians, costates and exact arrival."""
+"""Replayed steps, Jacobians, costates and exact arrival."""
 
 from dataclasses import dataclass
 
@@ -8,38 +8,45 @@ import torch
 
 import trc
 from trc.problems import DoubleIntegrator
-from trc.steps import fast_step, linear_response
+from trc.steps import CHUNK, fast_step, linear_response
 
 
 @pytest.mark.parametrize("name", trc.PROBLEMS)
-def test_recorded_step_gives_the_same_bits_for_any_batch(name):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3,), (50,), (4, 5)])
+def test_replayed_step_gives_the_same_bits(name, dtype, shape):
     problem = trc.make_problem(name)
-    for count in (3, 50):
-        x, u = torch.randn(count, 2), torch.randn(count, 1)
-        recorded = fast_step(problem, x, u, problem.parameters)
-        assert torch.equal(recorded(x, u), problem.step(x, u, problem.parameters))
+    x, u = torch.randn(*shape, 2, dtype=dtype), torch.randn(*shape, 1, dtype=dtype)
+    step = fast_step(problem, x, u, problem.parameters)
+    assert problem.cache["step"] is not None
+    first = step(x, u)
+    assert torch.equal(first, problem.step(x, u, problem.parameters))
+    assert torch.equal(step(first, u), problem.step(first, u, problem.parameters))
+    assert torch.equal(first, problem.step(x, u, problem.parameters))  # not overwritten by the second
 
 
-def test_recorded_step_follows_a_parameter_that_changes():
+def test_replayed_step_follows_parameters_that_change():
     problem = trc.make_problem("van_der_pol")
     x, u = torch.randn(4, 2), torch.zeros(4, 1)
-    for mu in (torch.full((4,), 0.5), torch.full((4,), 3.0)):
-        recorded = fast_step(problem, x, u, {"mu": mu})
-        assert torch.equal(recorded(x, u), problem.step(x, u, {"mu": mu}))
-
-
-def test_trying_many_numbers_records_nothing_and_follows_each():
-    problem = trc.make_problem("van_der_pol")
-    x, u = torch.randn(4, 2), torch.zeros(4, 1)
-    for mu in (0.5, 0.6, 0.7):
+    for mu in (0.5, 0.6, torch.tensor(0.7), torch.tensor([0.5, 1.0, 2.0, 3.0])):
         step = fast_step(problem, x, u, {"mu": mu})
         assert torch.equal(step(x, u), problem.step(x, u, {"mu": mu}))
-    assert not problem.cache
+
+
+def test_jacobians_by_replay_are_those_by_autograd():
+    problem = trc.make_problem("van_der_pol")
+    count = CHUNK + 7  # a last chunk that is not whole
+    x, u = torch.randn(3, count, 2, dtype=torch.float64), torch.randn(3, count, 1, dtype=torch.float64)
+    mu = torch.rand(count, dtype=torch.float64)
+    A, B = trc.step_jacobians(problem, x, u, {"mu": mu})
+    problem.cache["jacobians"] = None  # as if the step could not be written out
+    for replayed, expected in zip((A, B), trc.step_jacobians(problem, x, u, {"mu": mu}), strict=True):
+        torch.testing.assert_close(replayed, expected, rtol=1e-13, atol=1e-13)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bouncing(DoubleIntegrator):
-    """A step that looks at values, which can't be recorded."""
+    """A step that looks at values, which can't be written out."""
 
     linear: bool = False
 
@@ -60,7 +67,10 @@ def test_linear_response_is_the_rollout():
     x, u = torch.randn(6, 2, dtype=torch.float64), torch.randn(6, 15, 1, dtype=torch.float64)
     Phi, Gamma = linear_response(problem, 15, x)
     states = (x @ Phi + u.flatten(1) @ Gamma).unflatten(1, (16, 2))
-    torch.testing.assert_close(states, trc.rollout(problem, x, u))
+    expected = [x]
+    for t in range(15):
+        expected.append(problem.step(expected[-1], u[:, t], {}))
+    torch.testing.assert_close(states, torch.stack(expected, 1))
 
 
 @pytest.mark.parametrize("name", trc.PROBLEMS)

@@ -6,7 +6,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_choice, check_count, check_tensor
+from .checks import check_choice, check_count, check_real, check_tensor
 from .experts import Trajectory, ilqr, lqr, optimum
 from .files import require_file, writing
 from .parallel import parallel_map
 from .problems import Problem, make_problem
+from .results import package_versions
 
 EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {
     "lqr": lqr,
@@ -27,7 +28,7 @@ EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {
     "optimum": optimum,
 }
 
-#: Seeds of the training and of the fixed test instances of every experiment.
+#: Seeds of the training and of the fixed test instances of every experiment; :func:`trc.train` refuses the latter.
 TRAINING_SEED, TEST_SEED = 42, 123
 
 #: The fixed instances that every experiment is judged on: how many, and how much wider the initial box is.
@@ -54,7 +55,8 @@ class Dataset:
     state_trajectories : Tensor ``[N, T+1, n]``
     costs : Tensor ``[N]``
     recipe : dict
-        Problem with its settings, expert, seed, number of samples and scale of the initial box.
+        Problem with its settings, expert, seed, number of samples, scale of the initial box and versions; of a
+        part of a dataset, also which part.
     """
 
     initial_states: Tensor
@@ -95,6 +97,36 @@ class Dataset:
                 f"the dataset was made for another {theirs['name']!r}: {', '.join(differing)} differ; "
                 "generate another, or make the problem with the dataset's settings (dataset.problem)."
             )
+
+    def split(self, *shares: float, seed: int) -> tuple[Self, ...]:
+        """Parts that have no instance in common, drawn at random; what the shares leave is the last part.
+
+        Parameters
+        ----------
+        *shares : float
+            Of the instances, for example ``0.8, 0.1`` for training and validation, the rest for a test. No part is
+            empty.
+        seed : int
+            The same seed gives the same parts.
+        """
+        check_count(seed, "seed", minimum=0)
+        if not shares or not all(check_real(share, "share", positive=True) < 1 for share in shares) or sum(shares) >= 1:
+            raise ValueError(
+                f"the shares of a split must lie between 0 and 1 and leave some for the rest, got {shares}."
+            )
+        if len(self) <= len(shares):
+            raise ValueError(f"{len(self)} instances can't be split into {len(shares) + 1} parts; generate more.")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        sizes: list[int] = []
+        for i, share in enumerate(shares):
+            still_needed = len(shares) - i  # one instance each for the parts to come
+            sizes.append(min(max(1, round(share * len(self))), len(self) - sum(sizes) - still_needed))
+        sizes.append(len(self) - sum(sizes))
+        parts = []
+        for i, rows in enumerate(order.split(sizes)):
+            recipe = self.recipe | {"split": {"shares": list(shares), "seed": seed, "part": i}}
+            parts.append(replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS}, recipe=recipe))
+        return tuple(parts)
 
     def save(self, path: str | Path) -> Path:
         """Write a compressed ``.npz`` (same data, same bytes); the recipe goes in as JSON text.
@@ -184,6 +216,7 @@ def generate_dataset(
     work = parallel_map(EXPERTS[expert], chunks, jobs)
     solved = list(tqdm(work, desc=expert, unit="chunk", total=len(chunks), disable=not progress))
     recipe = {"problem": problem.recipe(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
+    recipe["versions"] = package_versions("torch", "numpy")
     return Dataset(
         initial_states=initial,
         target_states=target,

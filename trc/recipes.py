@@ -18,13 +18,16 @@ from .datasets import TRAINING_SEED, generate_dataset
 from .model import TinyRecursiveControl
 from .parallel import parallel_map, single_thread
 from .problems import make_problem
+from .results import source_commit
 from .training import TrainingConfig, train
 
 #: Sources that a trained model depends on; a change in any of them makes a new model.
 SOURCES = (
     "problems",
-    "simulation.py",
+    "expressions.py",
+    "replay.py",
     "steps.py",
+    "simulation.py",
     "experts",
     "datasets.py",
     "model",
@@ -86,14 +89,14 @@ def fit(recipe: Recipe, folder: str | Path) -> Path:
         with contextlib.suppress(ValueError):  # a damaged file is trained anew
             load_model(path)
             return path
-    start = time.perf_counter()
+    start, (commit, _) = time.perf_counter(), source_commit()
     problem = make_problem(recipe.problem, **recipe.overrides)
     data = generate_dataset(problem, recipe.num_samples, seed=recipe.data_seed, expert=recipe.expert)
     model = TinyRecursiveControl.create(recipe.size, problem=problem, feedback=recipe.feedback, seed=recipe.seed)
     with single_thread():
         history = train(model, data, problem, seed=recipe.seed, **recipe.training)
     seconds = time.perf_counter() - start
-    record = {"recipe": asdict(recipe), "history": asdict(history), "seconds": seconds}
+    record = {"recipe": asdict(recipe), "history": asdict(history), "seconds": seconds, "commit": commit}
     return save_model(model, path, training=record)
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,7 @@ class Run:
 
 def start_run(jobs: int = 1) -> Run:
     """Note commit and time; call it first, since the sources may change while a long run goes on."""
-    commit, changed = _source_commit(project_root())
-    return Run(commit, changed, jobs, time.perf_counter())
+    return Run(*source_commit(), jobs, time.perf_counter())
 
 
 def write_manifest(folder: str | Path, *, parameters: Mapping[str, Any], tables: Sequence[str], run: Run) -> Path:
@@ -121,7 +120,7 @@ def write_manifest(folder: str | Path, *, parameters: Mapping[str, Any], tables:
     manifest = {
         "parameters": dict(parameters),
         "tables": {name: sha256(folder / name) for name in tables},
-        "packages": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "packages": package_versions(*PACKAGES) | {"python": platform.python_version()},
         "run": {
             "commit": run.commit,
             "sources_changed": run.sources_changed,
@@ -174,6 +173,11 @@ def read_table(experiment: str, table: str, root: str | Path | None = None, *, c
     return pd.read_csv(path)
 
 
+def package_versions(*names: str) -> dict[str, str]:
+    """Versions of installed packages, without what a build adds after a plus."""
+    return {name: version(name).partition("+")[0] for name in names}
+
+
 def processor() -> str:
     """Name of the processor, as far as the system tells."""
     info = Path("/proc/cpuinfo")
@@ -184,9 +188,11 @@ def processor() -> str:
     return platform.processor() or platform.machine() or sys.platform
 
 
-def _source_commit(folder: Path) -> tuple[str | None, bool | None]:
+def source_commit() -> tuple[str | None, bool | None]:
+    """Commit of the project, and whether library or notebooks differ from it; None outside a git checkout."""
+
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
@@ -202,10 +208,3 @@ def _require(experiment: str, name: str, root: str | Path | None) -> Path:
 
 def _remedy(experiment: str) -> str:
     return f"restore it with git, or make it with `make experiments PRESET=paper ONLY={experiment}`"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package).partition("+")[0]
-    except PackageNotFoundError:
-        return None

@@ -1,13 +1,12 @@
 r"""Differentiable rollout of a problem's dynamics, with the discrete adjoint as its backward pass.
 
-Forward, the states are computed step by step without a graph. Backward, the Jacobians ``A_t = ∂f/∂x`` of *all* steps
-come out of one batched evaluation, the costate runs backwards through them, and one vector-Jacobian product with
-the costate gives the gradient with respect to every control and every physical parameter:
+Forward, the states are computed step by step without a graph. Backward, the Jacobians ``A_t = ∂f/∂x`` and
+``B_t = ∂f/∂u`` of *all* steps come out of one batched evaluation, and the costate runs backwards through them:
 
 .. math:: \lambda_t = \partial L/\partial x_t + A_t^\top \lambda_{t+1}, \qquad
           \partial L/\partial u_t = B_t^\top \lambda_{t+1}.
 
-This is Pontryagin's costate recursion in discrete time.
+This is Pontryagin's costate recursion in discrete time. The rollout of a linear problem is one matrix product.
 """
 
 from __future__ import annotations
@@ -22,9 +21,12 @@ from torch.autograd.function import once_differentiable
 
 from .checks import check_kind, check_tensor
 from .problems import Parameters, Problem
-from .steps import complete_parameters, fast_step, state_jacobians, step_jacobians
+from .steps import complete_parameters, fast_step, linear_response, step_jacobians
 
 Dynamics = Callable[[Tensor, Tensor], Tensor]
+
+#: Entries of the matrix from controls to states up to which a linear problem is rolled out as one product.
+LARGEST_RESPONSE = 2**18
 
 
 def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters | None = None) -> Tensor:
@@ -53,9 +55,13 @@ def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Par
     """
     _check_inputs(problem, initial, controls)
     given = complete_parameters(problem, parameters, initial)
-    states = _Rollout.apply(problem, tuple(given), initial, controls, *given.values())
-    check_overflow(states)
-    return states.transpose(0, 1)
+    if _is_one_product(problem, controls, given):
+        Phi, Gamma = linear_response(problem, controls.shape[1], initial)
+        states = torch.addmm(initial @ Phi, controls.flatten(1), Gamma).unflatten(1, (-1, problem.state_dim))
+    else:
+        states = _Rollout.apply(problem, tuple(given), initial, controls, *given.values()).transpose(0, 1)
+    check_overflow(states.transpose(0, 1))
+    return states
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,12 @@ def control_gradient(B: Tensor, adjoint: Tensor) -> Tensor:
     return (B * adjoint[1:].unsqueeze(-1)).sum(-2)
 
 
+def _is_one_product(problem: Problem, controls: Tensor, parameters: Parameters) -> bool:
+    """Whether the problem is linear, with its own parameters, and its matrix not larger than worth its while."""
+    own = all(not isinstance(value, Tensor) and value == problem.parameters[k] for k, value in parameters.items())
+    return problem.linear and own and controls[0].numel() ** 2 * problem.state_dim <= LARGEST_RESPONSE
+
+
 class _Rollout(torch.autograd.Function):
     """States ``[T+1, B, n]``, time first, so that a parameter of shape ``[B]`` broadcasts over all steps at once."""
 
@@ -134,7 +146,7 @@ class _Rollout(torch.autograd.Function):
     def forward(
         ctx: Any, problem: Problem, names: tuple[str, ...], initial: Tensor, controls: Tensor, *values: float | Tensor
     ) -> Tensor:
-        sequence = controls.unbind(1)
+        sequence = controls.transpose(0, 1).contiguous()
         step = fast_step(problem, initial, sequence[0], dict(zip(names, values, strict=True)))
         states = [initial]
         for u in sequence:
@@ -142,39 +154,35 @@ class _Rollout(torch.autograd.Function):
         trajectory = torch.stack(states)
         ctx.problem, ctx.names = problem, names
         ctx.constants = [None if isinstance(value, Tensor) else value for value in values]
-        ctx.save_for_backward(trajectory, controls, *(v for v in values if isinstance(v, Tensor)))
+        ctx.save_for_backward(trajectory, sequence, *(v for v in values if isinstance(v, Tensor)))
         return trajectory
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        trajectory, controls, *tensors = ctx.saved_tensors
+        trajectory, sequence, *tensors = ctx.saved_tensors
         remaining = iter(tensors)
         values = [next(remaining) if constant is None else constant for constant in ctx.constants]
         parameters = dict(zip(ctx.names, values, strict=True))
-        u = controls.transpose(0, 1)
-        adjoint = costates(state_jacobians(ctx.problem, trajectory[:-1], u, parameters), grad)
-        needed = [
-            isinstance(value, Tensor) and need for value, need in zip(values, ctx.needs_input_grad[4:], strict=True)
-        ]
-        gradients = _pull_back(ctx.problem, trajectory[:-1], u, parameters, needed, adjoint[1:])
-        return None, None, adjoint[0], gradients[0].transpose(0, 1), *gradients[1:]
+        A, B = step_jacobians(ctx.problem, trajectory[:-1], sequence, parameters)
+        adjoint = costates(A, grad)
+        needed = [name for name, need in zip(ctx.names, ctx.needs_input_grad[4:], strict=True) if need]
+        found = _parameter_gradients(ctx.problem, trajectory[:-1], sequence, parameters, needed, adjoint[1:])
+        by_parameter = (found.get(name) for name in ctx.names)
+        return None, None, adjoint[0], control_gradient(B, adjoint).transpose(0, 1), *by_parameter
 
 
-def _pull_back(
-    problem: Problem, states: Tensor, controls: Tensor, parameters: Parameters, needed: list[bool], adjoint: Tensor
-) -> list[Tensor | None]:
-    """``(∂f/∂u)ᵀ λ`` for the controls and ``(∂f/∂p)ᵀ λ`` for each needed parameter, in one reverse pass."""
+def _parameter_gradients(
+    problem: Problem, states: Tensor, controls: Tensor, parameters: Parameters, needed: list[str], adjoint: Tensor
+) -> dict[str, Tensor]:
+    """``Σ_t (∂f/∂p)ᵀ λ_{t+1}`` for each needed parameter, in one reverse pass over all steps."""
+    if not needed:
+        return {}
     with torch.enable_grad():
-        u = controls.detach().requires_grad_()
-        leaves = {
-            name: value.detach().requires_grad_() if need else value
-            for (name, value), need in zip(parameters.items(), needed, strict=True)
-        }
-        y = problem.step(states, u, leaves)
-        inputs = [u, *(value for value, need in zip(leaves.values(), needed, strict=True) if need)]
-        found = iter(torch.autograd.grad(y, inputs, adjoint, materialize_grads=True))
-    return [next(found), *(next(found) if need else None for need in needed)]
+        leaves = {name: parameters[name].detach().requires_grad_() for name in needed}
+        y = problem.step(states, controls, {**parameters, **leaves})
+        gradients = torch.autograd.grad(y, list(leaves.values()), adjoint, materialize_grads=True)
+    return dict(zip(needed, gradients, strict=True))
 
 
 def _check_inputs(problem: Problem, initial: Tensor, controls: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .checks import check_choice, check_count, check_kind, check_real, check_tensor
-from .datasets import Dataset
+from .datasets import TEST_SEED, Dataset
 from .losses import cloning_loss
 from .model import ModelConfig, TinyRecursiveControl
 from .problems import Problem
@@ -128,15 +128,17 @@ def train(
         check_tensor(getattr(data, name), tuple(getattr(data, name).shape), f"{name} of the data")
     if len(data) < 2:
         raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
+    if data.recipe["seed"] == TEST_SEED:
+        raise ValueError(f"seed {TEST_SEED} makes the instances of the test set; train on data of another seed.")
     model.problem = problem
     model.needs_simulator = model.config.feedback != "none"
 
-    generator = torch.Generator().manual_seed(config.seed)
-    order = torch.randperm(len(data), generator=generator)
-    held_out = min(max(1, round(config.validation_fraction * len(data))), len(data) - 1)
     dtype = next(model.parameters()).dtype
-    tensors = [t.to(dtype) for t in (data.initial_states, data.target_states, data.control_sequences)]
-    validation, training = ([t[part] for t in tensors] for part in (order[:held_out], order[held_out:]))
+    validation, training = (
+        [t.to(dtype) for t in (part.initial_states, part.target_states, part.control_sequences)]
+        for part in data.split(config.validation_fraction, seed=config.seed)
+    )
+    generator = torch.Generator().manual_seed(config.seed)
 
     loss_of = LOSSES[config.loss]
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)

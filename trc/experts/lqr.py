@@ -12,7 +12,7 @@ from torch import Tensor
 from ..checks import check_kind, check_tensor
 from ..problems import Problem
 from ..simulation import check_overflow
-from ..steps import step_jacobians
+from ..steps import fast_step, step_jacobians
 from .trajectory import Trajectory
 
 
@@ -81,10 +81,11 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     distinct, which = goal.unique(dim=0, return_inverse=True)  # one Riccati recursion a distinct target
     gains, offsets = lqr_gains(problem, distinct)
     states, controls = [x], []
+    step = fast_step(problem, x, x.new_empty(len(x), problem.control_dim), problem.parameters)
     for t in range(problem.horizon):
         deviation = (x - goal).unsqueeze(-1)
         u = problem.clip(-(gains[which, t] @ deviation).squeeze(-1) - offsets[which, t])
-        x = problem.step(x, u, problem.parameters)
+        x = step(x, u)
         states.append(x)
         controls.append(u)
     check_overflow(torch.stack(states))
