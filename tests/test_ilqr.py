@@ -1,42 +1,14 @@
 """iLQR ends at a stationary point within the bounds, whatever the start."""
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import pytest
 import torch
+from made_up import Cart
 from scipy.optimize import lsq_linear
 
 import trc
 from trc.experts.ilqr import box_minimum
-from trc.problems import Problem, QuadraticCost
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cart(Problem):
-    """Two forces on three states, with a drag that is a physical parameter."""
-
-    name: str = "cart"
-    state_names: tuple[str, ...] = ("x", "y", "speed")
-    control_names: tuple[str, ...] = ("push", "turn")
-    horizon: int = 12
-    dt: float = 0.1
-    cost: QuadraticCost = QuadraticCost(
-        Q=((2, 0, 0), (0, 1, 0), (0, 0, 0.5)), R=((0.1, 0), (0, 0.2)), Q_final=((20, 0, 0), (0, 10, 0), (0, 0, 5))
-    )
-    control_low: tuple[float, ...] = (-1.0, -0.5)
-    control_high: tuple[float, ...] = (2.0, 0.5)
-    initial_range: tuple[tuple[float, float], ...] = ((-1, 1),) * 3
-    target_range: tuple[tuple[float, float], ...] = ((0, 0),) * 3
-    parameters: Mapping[str, float] = field(default_factory=lambda: {"drag": 0.4})
-
-    def step(self, x, u, parameters):
-        p, q, v = x.unbind(-1)
-        push, turn = u.unbind(-1)
-        drag = parameters["drag"] * v * v.abs()
-        rates = torch.stack((v * torch.cos(q), turn + 0.3 * torch.sin(p), push - drag), -1)
-        return x + self.dt * rates
 
 
 def projected_gradient(problem, initial, target, controls):

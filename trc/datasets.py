@@ -144,15 +144,21 @@ class Dataset:
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, problem: Problem | None = None) -> Self:
         """Read what :meth:`save` wrote. No pickle is loaded.
+
+        Parameters
+        ----------
+        path : str or Path
+        problem : Problem, optional
+            Needed only for a problem that is not one of ``trc.PROBLEMS``.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is truncated, foreign, or its arrays don't fit together.
+            If the file is truncated, foreign or for another problem, or its arrays don't fit together.
         """
         path = require_file(path, "dataset", "make one with trc.generate_dataset(...).save(path)")
         try:
@@ -165,15 +171,16 @@ class Dataset:
             recipe = json.loads(str(arrays.pop("recipe")))
             tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items()}
             data = cls(**tensors, recipe=recipe)
-            data._check_whole()
+            data._check_whole(problem or data.problem)
         except _UNREADABLE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{path} is not a readable trc dataset ({reason}); generate it again.") from None
         return data
 
-    def _check_whole(self) -> None:
-        """Raise ``ValueError`` unless the arrays are finite and have the shapes of the recipe's problem."""
-        problem, count = self.problem, len(self)
+    def _check_whole(self, problem: Problem) -> None:
+        """Raise ``ValueError`` unless the arrays are finite and have the shapes of the problem."""
+        self.check_problem(problem)
+        count = len(self)
         for name in ("initial_states", "target_states"):
             check_tensor(getattr(self, name), (count, problem.state_dim), name)
         check_tensor(self.control_sequences, (count, problem.horizon, problem.control_dim), "control_sequences")
@@ -244,6 +251,6 @@ def evaluation_set(problem: Problem, name: str = "test", expert: str = "lqr", jo
     return generate_dataset(problem, size, seed=TEST_SEED, expert=expert, scale=scale, jobs=jobs)
 
 
-def load_dataset(path: str | Path) -> Dataset:
+def load_dataset(path: str | Path, problem: Problem | None = None) -> Dataset:
     """Read a dataset; see :meth:`Dataset.load`."""
-    return Dataset.load(path)
+    return Dataset.load(path, problem)

@@ -1,8 +1,8 @@
 """Expressions run on whole batches: a short list of NumPy operations that write into a few reused buffers.
 
-PyTorch spends one to two microseconds on every operation before it computes anything, a third of that would do; for
-the some fifty operations of a step on a small batch that *is* the simulation time. Buffers that are used again
-stay in the processor's cache.
+What PyTorch does around an operation (dispatch, allocation, the graph) takes longer than the arithmetic of a small
+batch, and a step has many operations. NumPy, told where to write, does less; and buffers that are used again stay in
+the processor's cache.
 """
 
 from __future__ import annotations

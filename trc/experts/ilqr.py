@@ -46,7 +46,7 @@ def ilqr(
     *,
     start: str | Tensor | Sequence[str | Tensor] = "lqr",
     generator: torch.Generator | None = None,
-    max_iterations: int = 100,
+    max_iterations: int = 500,
     tolerance: float = 1e-6,
 ) -> Trajectory:
     """Improve controls to a stationary point of the cost within the bounds.
@@ -163,24 +163,29 @@ def projected_gradient(
 def _backward(
     problem: Problem, current: _Iterate, target: Tensor, A: Tensor, B: Tensor, damping: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Steps ``[T, b, m]`` and gains ``[T, b, m, n]`` of the new policy ``u + step + gain (x_new - x)``."""
+    """Steps ``[T, b, m]`` and gains ``[T, b, m, n]`` of the new policy ``u + step + gain (x_new - x)``.
+
+    Hessian and gradient are halved, in state and control together, of the cost of one step and all that follows it.
+    """
+    n, T = problem.state_dim, len(A)
     Q, R, Q_final = problem.cost.matrices(current.states)
-    low, high = problem.bounds(current.states)
-    deviation = (current.states - target).unsqueeze(-1)
-    u = current.controls.unsqueeze(-1)
-    V, v = Q_final.expand(len(target), -1, -1), Q_final @ deviation[-1]  # halves of Hessian and gradient
-    extra = damping[:, None, None] * torch.eye(problem.control_dim).to(R)
+    of_control = torch.cat((Q.new_zeros(n), Q.new_ones(len(R))))
+    local = torch.block_diag(Q, R) + damping[:, None, None] * of_control.diag()
+    deviation = current.states - target
+    slope = torch.cat((deviation[:-1] @ Q, current.controls @ R), -1).unsqueeze(-1)  # (T, b, n+m, 1)
+    low, high = ((bound - current.controls).unsqueeze(-1) for bound in problem.bounds(current.states))
+    F = torch.cat((A, B), -1)
+    V, v = Q_final.expand(len(target), -1, -1), (deviation[-1] @ Q_final).unsqueeze(-1)
     steps, gains = [], []
-    for t in range(len(A) - 1, -1, -1):
-        BtV = B[t].mT @ V
-        H = R + BtV @ B[t] + extra
-        g = R @ u[t] + B[t].mT @ v
-        G = BtV @ A[t]
-        step, free = box_minimum(H, g, low.unsqueeze(-1) - u[t], high.unsqueeze(-1) - u[t])
+    for t in range(T - 1, -1, -1):
+        hessian = torch.baddbmm(local, F[t].mT, V @ F[t])
+        gradient = torch.baddbmm(slope[t], F[t].mT, v)
+        H, G = hessian[:, n:, n:], hessian[:, n:, :n]
+        step, free = box_minimum(H, gradient[:, n:], low[t], high[t])
         gain = -_solve_free(H, G, free)
-        AtV = A[t].mT @ V
-        v = Q @ deviation[t] + A[t].mT @ v + G.mT @ step + gain.mT @ (g + H @ step)
-        V = Q + AtV @ A[t] + G.mT @ gain + gain.mT @ (G + H @ gain)
+        # where a control is free the gradient vanishes at the new policy, where it is not the gain does
+        v = torch.baddbmm(gradient[:, :n], G.mT, step)
+        V = torch.baddbmm(hessian[:, :n, :n], G.mT, gain)
         V = (V + V.mT) / 2
         steps.append(step.squeeze(-1))
         gains.append(gain)
@@ -200,10 +205,12 @@ def box_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor
     minimum, free : Tensor ``[b, m, 1]``
         `free` is 1.0 where the bound is not active.
     """
-    free = torch.ones_like(g)
-    d = -_solve_free(H, g, free)
-    d = d.clamp(low, high)
-    for _ in range(4 * (g.shape[-2] - 1)):  # one dimension is exact at once; more need their active set found
+    if H.shape[-1] == 1:
+        unbounded = -g / H
+        d = unbounded.clamp(low, high)
+        return d, (d == unbounded).to(g)
+    d = -_solve_free(H, g, torch.ones_like(g)).clamp(low, high)
+    for _ in range(4 * g.shape[-2]):  # until the active set is found
         slope = g + H @ d
         free = 1 - (((d <= low) & (slope > 0)) | ((d >= high) & (slope < 0))).to(g)
         d = (d - _solve_free(H, slope, free)).clamp(low, high)

@@ -1,7 +1,8 @@
 """Figures from results; the only room that knows matplotlib. ``python -m trc.figures`` draws those of the paper."""
 
 from .index import FUNCTIONS, Entry, draw, read_index
-from .paper import gains, iterates, learning, methods, phase_portrait
+from .pages import gains, gap_map, phase_portrait, stationarity
+from .paper import iterates, learning, methods
 from .sketches import architecture
 from .style import METHODS, PROBLEM_TITLES, color, label, save, style
 
@@ -14,6 +15,7 @@ __all__ = [
     "color",
     "draw",
     "gains",
+    "gap_map",
     "iterates",
     "label",
     "learning",
@@ -21,5 +23,6 @@ __all__ = [
     "phase_portrait",
     "read_index",
     "save",
+    "stationarity",
     "style",
 ]

@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import INK, METHODS, MUTED, PROBLEM_TITLES, WIDTH, color, iterate_colors, label, log_axis, style
+from .style import INK, METHODS, PROBLEM_TITLES, WIDTH, color, iterate_colors, label, log_axis, style
 
 
 def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
@@ -148,73 +148,4 @@ def learning(training: pd.DataFrame) -> Figure:
         names = [name for name in METHODS if name in set(held_out["method"])]
         handles = [plt.Line2D([], [], color=color(name)) for name in names]
         figure.legend(handles, [label(name) for name in names], loc="outside lower center", ncols=len(names))
-        return figure
-
-
-def phase_portrait(field: pd.DataFrame, trajectories: pd.DataFrame, horizon: float) -> Figure:
-    """Uncontrolled flow and controlled trajectories of the two problems.
-
-    Parameters
-    ----------
-    field : DataFrame
-        ``problem, state_0, state_1, rate_0, rate_1`` on a grid.
-    trajectories : DataFrame
-        ``problem, instance, state_0, state_1, target_0, target_1`` in order of time.
-    horizon : float
-        Seconds that the trajectories last; for the caption's reader, printed in the legend.
-    """
-    problems = list(dict.fromkeys(field["problem"]))
-    with style():
-        figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.1), squeeze=False)
-        for ax, problem in zip(axes[0], problems, strict=True):
-            grid = field[field["problem"] == problem].pivot(index="state_1", columns="state_0")
-            x, y = grid["rate_0"].columns.to_numpy(), grid.index.to_numpy()
-            ax.streamplot(
-                x,
-                y,
-                grid["rate_0"].to_numpy(),
-                grid["rate_1"].to_numpy(),
-                color="#c4c4c4",
-                linewidth=0.7,
-                arrowsize=0.7,
-                density=0.9,
-            )
-            for _, rows in trajectories[trajectories["problem"] == problem].groupby("instance"):
-                ax.plot(rows["state_0"], rows["state_1"], color=color("lqr"), linewidth=1.2)
-                ax.plot(rows["state_0"].iloc[0], rows["state_1"].iloc[0], "o", color=color("lqr"), markersize=3.5)
-                ax.plot(rows["target_0"].iloc[0], rows["target_1"].iloc[0], "+", color=INK, markersize=7)
-            ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xlabel="position", ylabel="velocity")
-            ax.set_title(PROBLEM_TITLES[problem])
-            ax.grid(visible=False)
-        handles = [
-            plt.Line2D([], [], color="#c4c4c4"),
-            plt.Line2D([], [], color=color("lqr"), marker="o", markersize=4),
-        ]
-        figure.legend(
-            handles, ["without control", f"saturated LQR, {horizon:g} s"], loc="outside lower center", ncols=2
-        )
-        return figure
-
-
-def gains(table: pd.DataFrame) -> Figure:
-    """LQR feedback gains over the horizon.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``problem, time, state, gain``.
-    """
-    problems = list(dict.fromkeys(table["problem"]))
-    dashes = ("-", (0, (4, 2)))
-    with style():
-        figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 2.3), squeeze=False)
-        for ax, problem in zip(axes[0], problems, strict=True):
-            chosen = table[table["problem"] == problem]
-            for dash, (state, rows) in zip(dashes, chosen.groupby("state", sort=False), strict=True):
-                ax.plot(rows["time"], rows["gain"], linestyle=dash, color=color("lqr"), label=f"gain on {state}")
-            ax.set_xlabel("time  $t$ (s)")
-            ax.set_title(PROBLEM_TITLES[problem])
-        axes[0, 0].set_ylabel("gain  $K_t$", color=INK)
-        handles, names = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=2, labelcolor=MUTED)
         return figure

@@ -23,6 +23,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "cloned": ("cloned, no feedback", "#56b4e9"),
     "cloned_feedback": ("cloned, error feedback", "#0072b2"),
     "lqr": ("saturated LQR", "#009e73"),
+    "optimum": ("optimum", "#d55e00"),
 }
 
 PROBLEM_TITLES = {"double_integrator": "Double integrator", "van_der_pol": "Van der Pol"}
