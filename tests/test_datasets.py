@@ -190,3 +190,49 @@ def test_committed_optima_are_those_of_the_library(problem):
     data = trc.evaluation_set(problem, "wide")
     found = trc.optimum(problem, data.initial_states[:12], data.target_states[:12])
     torch.testing.assert_close(found.cost, torch.tensor(rows["optimal_cost"].to_numpy()), rtol=1e-8, atol=0)
+
+
+# Parts
+
+
+@pytest.mark.parametrize(("count", "shares"), [(100, (0.8, 0.1)), (10, (0.5,)), (3, (0.9, 0.05)), (2, (0.01,))])
+def test_parts_have_no_instance_in_common_and_leave_none_out(double_integrator, count, shares):
+    data = trc.generate_dataset(double_integrator, count, seed=1)
+    parts = data.split(*shares, seed=0)
+    assert len(parts) == len(shares) + 1
+    assert all(len(part) > 0 for part in parts)
+    rows = torch.cat([part.initial_states for part in parts])
+    assert len(rows.unique(dim=0)) == count
+    assert torch.equal(rows.unique(dim=0), data.initial_states.unique(dim=0))
+    for part in parts:
+        torch.testing.assert_close(part.state_trajectories[:, 0], part.initial_states)
+
+
+def test_parts_follow_from_the_seed_and_say_so(double_integrator):
+    data = trc.generate_dataset(double_integrator, 50, seed=1)
+    first, again, other = (data.split(0.5, seed=seed)[0] for seed in (0, 0, 1))
+    assert torch.equal(first.costs, again.costs)
+    assert not torch.equal(first.costs, other.costs)
+    assert first.recipe["split"] == {"shares": [0.5], "seed": 0, "part": 0}
+
+
+@pytest.mark.parametrize("shares", [(), (0.0,), (1.0,), (0.5, 0.5), (-0.1,), (0.6, 0.6), (float("nan"),)])
+def test_shares_that_leave_nothing_are_refused(double_integrator, shares):
+    with pytest.raises(ValueError, match="share"):
+        trc.generate_dataset(double_integrator, 10, seed=1).split(*shares, seed=0)
+
+
+def test_too_few_instances_for_the_parts_are_refused(double_integrator):
+    with pytest.raises(ValueError, match="2 instances can't be split into 3 parts"):
+        trc.generate_dataset(double_integrator, 2, seed=1).split(0.4, 0.3, seed=0)
+
+
+def test_training_on_the_test_set_is_refused(double_integrator):
+    model = trc.TinyRecursiveControl.create_small(problem=double_integrator)
+    with pytest.raises(ValueError, match="seed 123 makes the instances of the test set"):
+        trc.train(model, trc.evaluation_set(double_integrator), double_integrator, epochs=1)
+
+
+def test_recipe_says_which_versions_made_it(double_integrator):
+    recipe = trc.generate_dataset(double_integrator, 2, seed=1).recipe
+    assert recipe["versions"] == {"torch": torch.__version__.partition("+")[0], "numpy": np.__version__}

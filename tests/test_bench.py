@@ -1,0 +1,36 @@
+"""The arithmetic of the bench; its times are nobody's test."""
+
+import bench
+import pandas as pd
+import pytest
+
+
+def test_ratios_are_those_of_the_turns_per_instance():
+    turns = {"trc": [1.0, 2.0, 4.0], "rival": [10.0, 40.0, 20.0]}  # of 10 and of 5 instances
+    rows = [
+        {"task": "t", "problem": "p", "batch": 10, "rival": "r", "repeat": i, "side": side, "seconds": s}
+        | {"per_instance": s / (10 if side == "trc" else 5)}
+        for side, seconds in turns.items()
+        for i, s in enumerate(seconds)
+    ]
+    (found,) = bench.summarise(pd.DataFrame(rows)).to_dict("records")
+    assert found["trc_seconds"] == 2.0
+    assert found["trc_ms_per_instance"] == pytest.approx(200)
+    assert found["rival_ms_per_instance"] == pytest.approx(4000)
+    assert (found["low"], found["ratio"], found["high"]) == pytest.approx((15, 20, 30))  # of 20, 40 and 10
+
+
+def test_sides_take_turns_and_the_first_turn_does_not_count(monkeypatch):
+    order = []
+    race = bench.Race("t", "p", 4, lambda: order.append("trc"), lambda: order.append("rival"), "r", 2)
+    alone = bench.Race("t", "q", 4, lambda: order.append("alone"))
+    monkeypatch.setattr(bench, "rollout_races", lambda: [race])
+    monkeypatch.setattr(bench, "generator_races", lambda: [alone])
+    monkeypatch.setattr(bench, "teacher_races", list)
+    timings = bench.run_races(2)
+    assert order == ["trc", "rival"] * 3 + ["alone"] * 3
+    assert list(timings["repeat"]) == [0, 0, 1, 1, 0, 1]
+    assert (timings["per_instance"] * timings["side"].map({"trc": 4, "rival": 2})).tolist() == pytest.approx(
+        timings["seconds"].tolist()
+    )
+    assert bench.summarise(timings)["ratio"].notna().tolist() == [True, False]
