@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from ipopt import VARIATIONS, Ipopt, compare, step_by_step
+from ipopt import VARIATIONS, Ipopt, compare
 from made_up import Cart
+from plain import step_by_step
 from torch import Tensor
 from tqdm import tqdm
 
@@ -77,6 +78,10 @@ def rollout_races() -> Iterator[Race]:
             problem, initial, controls, by_states = case
             return torch.autograd.grad(simulate(problem, initial, controls), controls, by_states)[0]
 
+        def alone(case: tuple = (problem, initial, controls.detach())) -> Tensor:
+            return trc.rollout(*case)
+
+        yield Race("rollout alone", name, batch, alone)
         yield Race(
             "rollout and its gradient",
             name,
@@ -277,7 +282,7 @@ def main() -> None:
     summary = summarise(timings)
     print(summary.to_string(index=False, float_format="{:.3g}".format))
     write_table(timings, folder / "timings.csv")
-    write_table(summary, folder / "summary.csv")
+    write_table(summary, folder / "races.csv")
     if sys.platform == "linux":
         memory = measure_memory(3)
         print(memory.to_string(index=False, float_format="{:.0f}".format))
@@ -285,7 +290,13 @@ def main() -> None:
     agreement = measure_agreement(INSTANCES)
     print(agreement.to_string(index=False, float_format="{:.1e}".format))
     write_table(agreement, folder / "agreement.csv")
-    parameters = {"repeats": options.repeats, "seed": SEED, "instances": INSTANCES, "threads": 1}
+    parameters = {
+        "preset": options.preset,
+        "repeats": options.repeats,
+        "seed": SEED,
+        "instances": INSTANCES,
+        "threads": 1,
+    }
     write_manifest(folder, parameters=parameters, tables=["agreement.csv"], run=run)
     print(f"written to {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}")
 

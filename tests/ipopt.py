@@ -11,6 +11,7 @@ from __future__ import annotations
 import casadi
 import numpy as np
 import torch
+from plain import step_by_step
 from torch import Tensor
 
 import trc
@@ -142,11 +143,3 @@ def compare(problem: trc.Problem, variation: str, count: int, start: str) -> dic
         "ilqr_in_worse_minimum": int((excess > SAME).sum()),
         "ilqr_in_better_minimum": int((excess < -SAME).sum()),
     }
-
-
-def step_by_step(problem: trc.Problem, initial: Tensor, controls: Tensor) -> Tensor:
-    """The rollout as anyone would write it, with torch's own gradient."""
-    states = [initial]
-    for u in controls.unbind(1):
-        states.append(problem.step(states[-1], u, problem.parameters))
-    return torch.stack(states, 1)

@@ -213,7 +213,8 @@ def test_parts_follow_from_the_seed_and_say_so(double_integrator):
     first, again, other = (data.split(0.5, seed=seed)[0] for seed in (0, 0, 1))
     assert torch.equal(first.costs, again.costs)
     assert not torch.equal(first.costs, other.costs)
-    assert first.recipe["split"] == {"shares": [0.5], "seed": 0, "part": 0}
+    assert first.recipe["split"] == [{"shares": [0.5], "seed": 0, "part": 0}]
+    assert [one["part"] for one in first.split(0.5, seed=3)[1].recipe["split"]] == [0, 1]
 
 
 @pytest.mark.parametrize("shares", [(), (0.0,), (1.0,), (0.5, 0.5), (-0.1,), (0.6, 0.6), (float("nan"),)])

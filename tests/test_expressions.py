@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from plain import step_by_step
 
 import trc
 from trc.expressions import Expression, apply, derivative, in_order, write_out
@@ -68,6 +69,9 @@ def test_step_and_jacobian_are_those_of_torch(name):
         lambda x, u, p: torch.zeros(2),
         lambda x, u, p: x[..., 0],
         lambda x, u, p: x * float(p["k"]),
+        lambda x, u, p: x.__iadd__(u),
+        lambda x, u, p: x * (2 if x.dtype == torch.float32 else 1),
+        lambda x, u, p: x * x.ndim,
     ],
 )
 def test_what_cannot_be_written_out_is_refused(step):
@@ -99,18 +103,22 @@ def test_buffers_are_shared_and_never_overwritten_too_early():
     for _ in range(300):
         operation = choose.choice(["add", "subtract", "multiply", "tanh"])
         which = choose.integers(max(0, len(terms) - 12), len(terms), 1 if operation == "tanh" else 2)
-        terms.append(Expression(operation, *(terms[i] for i in which)))
+        terms.append(Expression("tanh", Expression(operation, *(terms[i] for i in which))))  # keeps them small
         values.append(np.tanh(getattr(np, operation)(*(values[i] for i in which))))
-        terms.append(Expression("tanh", terms[-1]))  # keeps the numbers small
-        values.append(values[-1])
-    wanted = [*choose.integers(0, len(terms), 6), len(terms) - 1]
-    values_of = [values[i] if i < 4 or i % 2 else None for i in wanted]
-    results = run(inputs, [terms[i] for i in wanted], *arrays)
-    for result, value in zip(results, values_of, strict=True):
-        if value is not None:
-            np.testing.assert_array_equal(result, value)
+    wanted = [*choose.integers(0, len(terms), 20), len(terms) - 1]
+    assert np.unique([values[i] for i in wanted]).size > 50
+    for result, i in zip(run(inputs, [terms[i] for i in wanted], *arrays), wanted, strict=True):
+        np.testing.assert_array_equal(result, values[i])
     plan = Plan(inputs, [terms[-1]])
     assert plan.size < 60 < len(plan.operations)
+
+
+def test_output_that_is_also_used_is_kept():
+    a = Expression()
+    y = a + 1
+    first, second = run([a], [y, (y + 1) * 2], np.array([9.0, 19.0]))
+    np.testing.assert_array_equal(first, [10, 20])
+    np.testing.assert_array_equal(second, [22, 42])
 
 
 def test_every_expression_comes_after_its_terms():
@@ -120,20 +128,124 @@ def test_every_expression_comes_after_its_terms():
     assert in_order([c, b]) == [a, b, c]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deceiving(VanDerPol):
-    """A step that does something else with symbols than with tensors."""
+class Sign(torch.autograd.Function):
+    """Its gradient is not that of what it computes."""
 
-    def step(self, x, u, parameters):
-        return super().step(x, u, parameters) if isinstance(x, torch.Tensor) else x
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
 
 
-def test_step_is_only_replayed_if_it_says_the_same():
-    problem, honest = Deceiving(), trc.make_problem("van_der_pol")
-    x, u = torch.randn(3, 2), torch.randn(3, 20, 1)
-    assert torch.equal(trc.rollout(problem, x, u), trc.rollout(honest, x, u))
-    assert problem.cache["step"] is None
-    assert honest.cache["step"] is not None
+def with_symbols_another(problem, x, u, p):
+    return VanDerPol.step(problem, x, u, p) if isinstance(x, torch.Tensor) else x
+
+
+def straight_through(problem, x, u, p):
+    push = Sign.apply(u[..., 0]) if isinstance(u, torch.Tensor) else torch.sign(u[..., 0])
+    return torch.stack((x[..., 0] + 0.1 * x[..., 1], x[..., 1] + 0.1 * push), -1)
+
+
+def partly_without_gradient(problem, x, u, p):
+    with torch.no_grad():
+        drag = 0.3 * x[..., 1] * x[..., 1].abs()
+    return torch.stack((x[..., 0] + 0.1 * x[..., 1], x[..., 1] + 0.1 * u[..., 0] - 0.1 * drag), -1)
+
+
+def wall(problem, x, u, p):
+    y = torch.stack((x[..., 0] + 0.1 * x[..., 1], x[..., 1] + 0.1 * u[..., 0]), -1)
+    beyond, speed = x[..., 0] - 3, y[..., 1]
+    speed -= 5 * (beyond + beyond.abs()) / 2
+    return y
+
+
+def slow(problem, x, u, p):
+    y = x * 1
+    y += 1e-9 * u
+    return y
+
+
+def by_dtype(problem, x, u, p):
+    return x * (0.9 if x.dtype == torch.float32 else 0.8)
+
+
+def by_parameter_as_matrix(problem, x, u, p):
+    return x + 0.1 * (p["mu"][..., None] if isinstance(p["mu"], torch.Tensor) and p["mu"].ndim else p["mu"]) * u
+
+
+def of_two_dimensions(problem, x, u, p):
+    return torch.stack((x[:, 0] + 0.1 * x[:, 1], x[:, 1] + 0.1 * p["mu"] * x[:, 0] + 0.1 * u[:, 0]), 1)
+
+
+def of_clamps(problem, x, u, p):
+    return torch.where(x > 0.5, x.clamp(max=2.0), 0.9 * x) + 0.1 * torch.atan2(u, 1 + x[..., :1] ** 2)
+
+
+def of_matrices(problem, x, u, p):
+    return (
+        x @ torch.tensor([[0.9, 0.1], [-0.1, 0.8]], dtype=x.dtype)
+        + 0.1 * p["mu"] * torch.cat((u, u * u), -1).sin().sum()
+    )
+
+
+ODD_STEPS = [
+    with_symbols_another,
+    straight_through,
+    partly_without_gradient,
+    wall,
+    slow,
+    by_dtype,
+    by_parameter_as_matrix,
+    of_two_dimensions,
+    of_clamps,
+]
+
+
+SHAPES = [((2,), 0), ((40, 1), 2), ((), 0)]  # of states, controls and mu, and where their range of 4 begins
+
+
+@pytest.mark.parametrize("step", ODD_STEPS, ids=lambda step: step.__name__)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [2, 3])
+def test_rollout_of_an_odd_step_is_that_of_a_loop(step, dtype, count):
+    problem = dataclass(frozen=True, kw_only=True)(type("Odd", (VanDerPol,), {"step": step}))()
+    assert not problem.linear
+    generator = torch.Generator().manual_seed(count)
+    given = [torch.rand(count, *rest, generator=generator, dtype=dtype) * 4 - low for rest, low in SHAPES]
+    results = []
+    for simulate in (trc.rollout, step_by_step):
+        x, u, mu = (tensor.clone().requires_grad_() for tensor in given)
+        states = simulate(problem, x, u, {"mu": mu})
+        gradients = torch.autograd.grad(states.sin().sum(), (x, u, mu), materialize_grads=True)
+        results.append((states.detach(), *gradients))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(
+            ours, theirs, rtol=1e-4 if dtype == torch.float32 else 1e-10, atol=1e-4 if dtype == torch.float32 else 1e-10
+        )
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda problem, x, u, p: None, "step must return the next states, .* got NoneType"),
+        (lambda problem, x, u, p: x[..., :1], r"must return the next states, .* got \[10, 1\]"),
+        (lambda problem, x, u, p: x.float(), "must return the next states, .* got .*float32"),
+        (lambda problem, x, u, p: x.add_(u), "changes its arguments in place"),
+    ],
+)
+def test_step_that_is_none_is_refused(step, message):
+    problem = dataclass(frozen=True, kw_only=True)(type("Odd", (VanDerPol,), {"step": step}))()
+    with pytest.raises(ValueError, match=message):
+        trc.rollout(problem, torch.zeros(2, 2), torch.zeros(2, 3, 1))
+
+
+def test_honest_step_is_replayed(van_der_pol):
+    trc.rollout(van_der_pol, torch.zeros(2, 2), torch.zeros(2, 3, 1))
+    assert van_der_pol.cache["step"] is not None
+    assert van_der_pol.cache["jacobians"] is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,3 +277,69 @@ def test_long_linear_rollout_is_that_of_short_ones():
     first = trc.rollout(problem, x, u[:, :300])
     torch.testing.assert_close(whole[:, :301], first)
     torch.testing.assert_close(whole[:, 300:], trc.rollout(problem, first[:, -1], u[:, 300:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Falling(VanDerPol):
+    """Affine: it says linear and is not."""
+
+    linear: bool = True
+
+    def step(self, x, u, parameters):
+        return 0.9 * x + self.dt * u - 9.81 * self.dt
+
+
+def test_problem_that_is_not_linear_is_refused_as_linear():
+    with pytest.raises(ValueError, match="says linear=True, but its step is not A x"):
+        trc.rollout(Falling(), torch.zeros(2, 2), torch.zeros(2, 3, 1))
+
+
+def test_linear_rollouts_of_other_lengths_and_types_do_not_mix():
+    problem = trc.make_problem("double_integrator")
+    x, u = torch.randn(3, 2, dtype=torch.float64), torch.randn(3, 7, 1, dtype=torch.float64)
+    for length, dtype in ((5, torch.float32), (7, torch.float32), (7, torch.float64), (5, torch.float64)):
+        states = trc.rollout(problem, x.to(dtype), u[:, :length].to(dtype))
+        assert states.dtype == dtype
+        torch.testing.assert_close(states.double(), step_by_step(problem, x, u[:, :length]), rtol=1e-5, atol=1e-5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growing(VanDerPol):
+    """Unstable in one direction only."""
+
+    linear: bool = True
+
+    def step(self, x, u, parameters):
+        return torch.stack((1.5 * x[..., 0] + u[..., 0], 0.9 * x[..., 1]), -1)
+
+
+def test_linear_rollout_whose_matrix_overflows_is_stepped():
+    x = torch.tensor([[0.0, 1.0]])
+    states = trc.rollout(Growing(), x, torch.zeros(1, 300, 1))
+    torch.testing.assert_close(states, step_by_step(Growing(), x, torch.zeros(1, 300, 1)))
+
+
+def test_first_rollout_in_inference_mode_does_not_spoil_training(double_integrator):
+    x, u = torch.zeros(2, 2), torch.zeros(2, 3, 1)
+    with torch.inference_mode():
+        trc.rollout(double_integrator, x, u)
+    trc.rollout(double_integrator, x, u.requires_grad_()).sum().backward()
+    with torch.inference_mode():
+        trc.step_jacobians(trc.make_problem("van_der_pol"), x, u[:, 0].detach())
+
+
+@pytest.mark.parametrize(
+    ("states", "controls", "message"),
+    [
+        (torch.zeros(5, 2), torch.zeros(7, 1), r"controls must have shape \[5, 1\], got \[7, 1\]"),
+        (torch.zeros(2, 3, 2), torch.zeros(3, 2, 1), r"controls must have shape \[2, 3, 1\]"),
+        (torch.zeros(3, 3), torch.zeros(3, 1), r"states of van_der_pol must have shape \[3, 2\]"),
+        (torch.zeros(2), torch.zeros(1), r"states of van_der_pol must have shape \[any, 2\]"),
+        (torch.zeros(3, 2) / 0, torch.zeros(3, 1), "must be finite"),
+        (torch.zeros(3, 2), torch.zeros(3, 1).double(), "states are torch.float32 but controls are torch.float64"),
+        ([[0.0, 0.0]], torch.zeros(1, 1), "must be a floating-point tensor, got list"),
+    ],
+)
+def test_jacobians_of_what_does_not_fit_are_refused(van_der_pol, states, controls, message):
+    with pytest.raises(ValueError, match=message):
+        trc.step_jacobians(van_der_pol, states, controls)

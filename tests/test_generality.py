@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from ipopt import compare, step_by_step
+from ipopt import compare
 from made_up import Cart
+from plain import step_by_step
 
 import trc
 
@@ -32,6 +33,16 @@ def test_costate_is_the_gradient(cart, instances):
     u = trc.lqr(cart, initial, target).controls.requires_grad_()
     cart.cost(step_by_step(cart, initial, u), u, target).sum().backward()
     torch.testing.assert_close(trc.costate(cart, initial, u.detach(), target).gradient, u.grad)
+
+
+def test_costate_of_other_parameters_is_that_of_another_problem(cart, instances):
+    initial, target = instances
+    u = trc.lqr(cart, initial, target).controls
+    drag = torch.linspace(0, 2, len(initial), dtype=torch.float64)
+    told = trc.costate(cart, initial, u, target, {"drag": drag})
+    other = trc.costate(cart.replace(drag=2.0), initial[-1:], u[-1:], target[-1:])
+    torch.testing.assert_close(told.gradient[-1:], other.gradient)
+    torch.testing.assert_close(told.costate[-1:], other.costate)
 
 
 def test_lqr_reaches_its_bounds_and_beats_doing_nothing(cart, instances):

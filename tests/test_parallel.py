@@ -19,7 +19,7 @@ def test_order_and_threads_of_the_caller_are_kept():
 
 
 def test_jobs_must_be_positive():
-    with pytest.raises(ValueError, match="jobs must be positive, got 0"):
+    with pytest.raises(ValueError, match="jobs must be a whole number, 1 or more, got 0"):
         list(parallel_map(pow, [(2, 3)], jobs=0))
 
 

@@ -1,19 +1,13 @@
 import pytest
 import torch
+from plain import step_by_step
 
 import trc
+from trc.simulation import check_overflow
 
 
 def randn(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def step_by_step(problem, initial, controls, parameters=None):
-    """The rollout as anyone would write it, with torch's own gradient."""
-    states = [initial]
-    for t in range(controls.shape[1]):
-        states.append(problem.step(states[-1], controls[:, t], parameters or problem.parameters))
-    return torch.stack(states, 1)
 
 
 def test_states_are_those_of_one_step_after_another(problem):
@@ -49,12 +43,32 @@ def test_adjoint_equals_step_by_step_autograd(van_der_pol, draw, dtype, toleranc
         assert (adjoint - reference).norm() < tolerance * reference.norm()
 
 
-def test_second_derivative_is_refused(van_der_pol):
+@pytest.mark.parametrize("by", ["initial", "controls", "mu"])
+@pytest.mark.parametrize("again", ["grad", "backward"])
+def test_second_derivative_is_refused(van_der_pol, by, again):
+    given = {"initial": randn(2, 2), "controls": randn(2, 3, 1), "mu": torch.ones(2, dtype=torch.float64)}
+    given[by].requires_grad_()
+    states = trc.rollout(van_der_pol, given["initial"], given["controls"], {"mu": given["mu"]})
+    (gradient,) = torch.autograd.grad(states.square().sum(), given[by], create_graph=True)
+    with pytest.raises(RuntimeError, match="rollout can be differentiated once only"):
+        if again == "grad":
+            torch.autograd.grad(gradient.square().sum(), given[by])
+        else:
+            gradient.sum().backward()
+
+
+def test_first_derivative_with_a_graph_is_the_same(van_der_pol):
     controls = randn(2, 3, 1).requires_grad_()
     states = trc.rollout(van_der_pol, randn(2, 2), controls)
-    (gradient,) = torch.autograd.grad(states.square().sum(), controls, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    (first,) = torch.autograd.grad(states.square().sum(), controls, create_graph=True)
+    states = trc.rollout(van_der_pol, randn(2, 2), controls)
+    (second,) = torch.autograd.grad(states.square().sum(), controls)
+    assert torch.equal(first, second)
+
+
+def test_linear_rollout_has_second_derivatives(double_integrator):
+    controls = randn(2, 3, 1).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda u: trc.rollout(double_integrator, randn(2, 2), u).square(), controls)
 
 
 def test_one_parameter_an_instance_equals_single_runs(van_der_pol):
@@ -105,6 +119,13 @@ def test_overflow_names_the_step_and_the_number_of_instances(van_der_pol):
     assert 1 < first < 30
     assert (~finite[:, -1]).sum() == 2
     with pytest.raises(
-        ValueError, match=rf"overflows: at step {first} of 30 .*at the end 2 of 3 instances; use smaller"
+        ValueError, match=rf"overflows: at step {first} of 30 .*in the end in 2 of 3 instances; use smaller"
     ):
         trc.rollout(van_der_pol, initial, controls)
+
+
+def test_overflow_that_does_not_last_is_seen(van_der_pol):
+    states = torch.zeros(4, 3, 2)
+    states[1, 2, 0] = torch.inf
+    with pytest.raises(ValueError, match=r"at step 1 of 3 .*in 1 of 3 instances"):
+        check_overflow(states)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import trc
-from trc.problems import DoubleIntegrator
+from trc.problems import DoubleIntegrator, QuadraticCost
 from trc.steps import CHUNK, fast_step, linear_response
 
 
@@ -106,3 +106,40 @@ def test_minimum_energy_needs_a_linear_problem_that_can_arrive():
     short = trc.make_problem("double_integrator", horizon=1)
     with pytest.raises(ValueError, match="can't reach every state in 1 steps"):
         trc.minimum_energy(short, torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain(DoubleIntegrator):
+    """Four integrators in a row: hard to steer in little time."""
+
+    state_names: tuple[str, ...] = ("a", "b", "c", "d")
+    cost: QuadraticCost = QuadraticCost(Q=np.eye(4), R=np.eye(1), Q_final=np.eye(4))
+    initial_range: tuple[tuple[float, float], ...] = ((-1, 1),) * 4
+    target_range: tuple[tuple[float, float], ...] = ((0, 0),) * 4
+    horizon: int = 30
+    dt: float = 0.1
+
+    def step(self, x, u, parameters):
+        return torch.cat((x[..., :-1] + self.dt * x[..., 1:], x[..., -1:] + self.dt * u), -1)
+
+
+def test_minimum_energy_arrives_or_says_so():
+    x, target = torch.ones(1, 4, dtype=torch.float64), torch.zeros(1, 4, dtype=torch.float64)
+    assert trc.minimum_energy(Chain(), x, target).states[:, -1].abs().max() < 1e-8
+    for impossible in (Chain(horizon=3), Chain(dt=1e-5)):
+        with pytest.raises(ValueError, match="can't reach every state"):
+            trc.minimum_energy(impossible, x, target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twins(DoubleIntegrator):
+    """Two states that no control can part."""
+
+    def step(self, x, u, parameters):
+        return 0.9 * x + 0.1 * u
+
+
+@pytest.mark.parametrize("horizon", [2, 5, 16, 30])
+def test_minimum_energy_of_what_cannot_be_controlled_is_refused(horizon):
+    with pytest.raises(ValueError, match="can't reach every state"):
+        trc.minimum_energy(Twins(horizon=horizon), torch.tensor([[1.0, -1.0]]), torch.zeros(1, 2))

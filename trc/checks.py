@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -12,16 +13,23 @@ from torch import Tensor
 
 def check_count(value: Any, name: str, minimum: int = 1) -> int:
     """`value` if it is a whole number of at least `minimum`; a ``ValueError`` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"{name} must be a whole number, {minimum} or more, got {value!r}.")
-    return value
+    return int(value)
+
+
+def check_seed(value: Any, name: str = "seed") -> int:
+    """`value` if it is a whole number that a generator takes; a ``ValueError`` otherwise."""
+    if check_count(value, name, minimum=0) >= 2**63:
+        raise ValueError(f"{name} must be below 2**63, got {value!r}.")
+    return int(value)
 
 
 def check_real(value: Any, name: str, *, positive: bool = False, minimum: float = -math.inf) -> float:
     """`value` as a finite float, positive or at least `minimum`; a ``ValueError`` otherwise."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         number = math.nan
     if not math.isfinite(number) or (positive and number <= 0) or number < minimum:
         wanted = (
@@ -37,9 +45,13 @@ def check_real(value: Any, name: str, *, positive: bool = False, minimum: float 
 
 def check_reals(values: Any, name: str, size: int) -> tuple[float, ...]:
     """`values` as a tuple of `size` finite floats; a ``ValueError`` otherwise."""
-    if not isinstance(values, Iterable) or isinstance(values, str) or len(list(values)) != size:
+    try:
+        entries = None if isinstance(values, str) else list(values)
+    except TypeError:
+        entries = None
+    if entries is None or len(entries) != size:
         raise ValueError(f"{name} needs {size} {'entry' if size == 1 else 'entries'}, one a dimension, got {values!r}.")
-    return tuple(check_real(value, name) for value in values)
+    return tuple(check_real(value, name) for value in entries)
 
 
 def check_kind(value: Any, kind: type, name: str, remedy: str) -> None:
@@ -66,6 +78,8 @@ def check_tensor(tensor: Any, shape: tuple[int | None, ...], name: str) -> None:
     if not fits:
         want = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} must have shape [{want}], got {list(tensor.shape)}.")
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} must not be empty, got shape {list(tensor.shape)}.")
     finite = torch.isfinite(tensor)
     if not finite.all():
         bad = int((~finite).reshape(len(tensor), -1).any(-1).sum())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_choice, check_count, check_real, check_tensor
+from .checks import check_choice, check_kind, check_real, check_seed, check_tensor
 from .experts import Trajectory, ilqr, lqr, optimum
 from .files import require_file, writing
 from .parallel import parallel_map
@@ -41,7 +41,17 @@ ARRAYS = ("initial_states", "target_states", "control_sequences", "state_traject
 
 
 # What numpy, zipfile and json raise for a file that is damaged or of another kind.
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,12 @@ class Dataset:
         return len(self.costs)
 
     def __post_init__(self) -> None:
+        for name in ARRAYS:
+            value = getattr(self, name)
+            if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim == 0:
+                raise ValueError(f"{name} of a dataset must be a floating-point tensor, got {value!r:.60}.")
+        if not isinstance(self.recipe, dict) or not {"problem", "seed"} <= set(self.recipe):
+            raise ValueError(f"the recipe of a dataset must name its problem and seed, got {self.recipe!r:.60}.")
         n, sizes = len(self), {name: len(getattr(self, name)) for name in ARRAYS}
         horizon = self.control_sequences.shape[1] if self.control_sequences.ndim == 3 else -1
         states = self.state_trajectories
@@ -109,7 +125,7 @@ class Dataset:
         seed : int
             The same seed gives the same parts.
         """
-        check_count(seed, "seed", minimum=0)
+        check_seed(seed)
         if not shares or not all(check_real(share, "share", positive=True) < 1 for share in shares) or sum(shares) >= 1:
             raise ValueError(
                 f"the shares of a split must lie between 0 and 1 and leave some for the rest, got {shares}."
@@ -124,7 +140,8 @@ class Dataset:
         sizes.append(len(self) - sum(sizes))
         parts = []
         for i, rows in enumerate(order.split(sizes)):
-            recipe = self.recipe | {"split": {"shares": list(shares), "seed": seed, "part": i}}
+            part_of = [*self.recipe.get("split", []), {"shares": list(shares), "seed": seed, "part": i}]
+            recipe = self.recipe | {"split": part_of}
             parts.append(replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS}, recipe=recipe))
         return tuple(parts)
 
@@ -138,7 +155,7 @@ class Dataset:
             path = path / "lqr_dataset.npz"
         if path.suffix != ".npz":
             raise ValueError(f"a dataset is saved as .npz, or into a folder that exists, got {path}.")
-        arrays = {name: getattr(self, name).numpy() for name in ARRAYS}
+        arrays = {name: getattr(self, name).numpy(force=True) for name in ARRAYS}
         with writing(path) as file:
             np.savez_compressed(file, **arrays, recipe=np.array(json.dumps(self.recipe, sort_keys=True)))
         return path
@@ -160,6 +177,8 @@ class Dataset:
         ValueError
             If the file is truncated, foreign or for another problem, or its arrays don't fit together.
         """
+        if problem is not None:
+            check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
         path = require_file(path, "dataset", "make one with trc.generate_dataset(...).save(path)")
         try:
             if not zipfile.is_zipfile(path):
@@ -169,6 +188,8 @@ class Dataset:
                     raise ValueError(f"it lacks {', '.join(sorted(missing))}")
                 arrays = {name: np.asarray(archive[name]) for name in (*ARRAYS, "recipe")}
             recipe = json.loads(str(arrays.pop("recipe")))
+            if wrong := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
+                raise ValueError(f"{', '.join(wrong)} must hold real numbers")
             tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items()}
             data = cls(**tensors, recipe=recipe)
             data._check_whole(problem or data.problem)
@@ -215,8 +236,9 @@ def generate_dataset(
     progress : bool
         Show a progress bar.
     """
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
     check_choice(expert, "expert", EXPERTS)
-    check_count(seed, "seed", minimum=0)
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     initial, target = problem.sample(num_samples, generator=generator, scale=scale, dtype=torch.float64)
     chunks = [(problem, *chunk) for chunk in zip(initial.split(CHUNK), target.split(CHUNK), strict=True)]

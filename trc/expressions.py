@@ -134,6 +134,8 @@ class Symbol(NDArrayOperatorsMixin):
         self.parts = np.asarray(parts, dtype=object)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *terms: Any, **options: Any) -> Symbol:
+        if method != "__call__" or options:
+            raise TypeError("can't write out a step that works in place")
         return _elementwise(ufunc.__name__)(*terms)  # what operators come to
 
     @classmethod
@@ -143,6 +145,8 @@ class Symbol(NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name not in FUNCTIONS:
+            raise TypeError(f"can't write out .{name}")
         return partial(_call, name, self)
 
     def __bool__(self) -> bool:

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import torch
 
+from .checks import check_count
+
 T = TypeVar("T")
 
 
@@ -55,8 +57,7 @@ def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: i
     ValueError
         If `jobs` is not positive.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs must be positive, got {jobs}.")
+    check_count(jobs, "jobs")
     if jobs == 1 or len(arguments) <= 1:
         for item in arguments:
             with single_thread():

@@ -26,6 +26,7 @@ SOURCES = (
     "problems",
     "expressions.py",
     "replay.py",
+    "plans.py",
     "steps.py",
     "simulation.py",
     "experts",

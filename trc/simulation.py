@@ -17,16 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .checks import check_kind, check_tensor
 from .problems import Parameters, Problem
 from .steps import complete_parameters, fast_step, linear_response, step_jacobians
 
 Dynamics = Callable[[Tensor, Tensor], Tensor]
-
-#: Entries of the matrix from controls to states up to which a linear problem is rolled out as one product.
-LARGEST_RESPONSE = 2**18
 
 
 def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters | None = None) -> Tensor:
@@ -51,12 +47,13 @@ def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Par
     ValueError
         On wrong shapes, unknown parameters, or if the states overflow (which step, how many instances).
     RuntimeError
-        On a second derivative, which the adjoint does not have.
+        On a second derivative, which the adjoint does not have (the rollout of a linear problem has all of them).
     """
     _check_inputs(problem, initial, controls)
     given = complete_parameters(problem, parameters, initial)
-    if _is_one_product(problem, controls, given):
-        Phi, Gamma = linear_response(problem, controls.shape[1], initial)
+    response = linear_response(problem, controls.shape[1], initial) if _is_linear(problem, given) else None
+    if response is not None:
+        Phi, Gamma = response
         states = torch.addmm(initial @ Phi, controls.flatten(1), Gamma).unflatten(1, (-1, problem.state_dim))
     else:
         states = _Rollout.apply(problem, tuple(given), initial, controls, *given.values()).transpose(0, 1)
@@ -89,7 +86,9 @@ class Costate:
 
 
 @torch.no_grad()
-def costate(problem: Problem, initial: Tensor, controls: Tensor, target: Tensor) -> Costate:
+def costate(
+    problem: Problem, initial: Tensor, controls: Tensor, target: Tensor, parameters: Parameters | None = None
+) -> Costate:
     """Simulate controls and hand out the costate and the gradient of the cost, without a second pass.
 
     Parameters
@@ -97,13 +96,17 @@ def costate(problem: Problem, initial: Tensor, controls: Tensor, target: Tensor)
     problem : Problem
     initial, target : Tensor ``[B, n]``
     controls : Tensor ``[B, T, m]``
+    parameters : mapping of str to float or Tensor, optional
+        As for :func:`rollout`.
     """
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
     problem.check_states(initial, target)
-    states = rollout(problem, initial, controls).transpose(0, 1)
+    states = rollout(problem, initial, controls, parameters).transpose(0, 1)
     u = controls.transpose(0, 1)
-    A, B = step_jacobians(problem, states[:-1], u)
+    A, B = step_jacobians(problem, states[:-1], u, parameters)
     adjoint, gradient = cost_gradient(problem, states, u, target, A, B)
     cost = problem.cost(states.transpose(0, 1), controls, target)
+    check_tensor(cost, (None,), f"costs of {problem.name}")
     return Costate(states.transpose(0, 1), cost, *(t.transpose(0, 1) for t in (adjoint, gradient, A, B)))
 
 
@@ -133,10 +136,10 @@ def control_gradient(B: Tensor, adjoint: Tensor) -> Tensor:
     return (B * adjoint[1:].unsqueeze(-1)).sum(-2)
 
 
-def _is_one_product(problem: Problem, controls: Tensor, parameters: Parameters) -> bool:
-    """Whether the problem is linear, with its own parameters, and its matrix not larger than worth its while."""
+def _is_linear(problem: Problem, parameters: Parameters) -> bool:
+    """Whether the problem is linear, with its own parameters."""
     own = all(not isinstance(value, Tensor) and value == problem.parameters[k] for k, value in parameters.items())
-    return problem.linear and own and controls[0].numel() ** 2 * problem.state_dim <= LARGEST_RESPONSE
+    return problem.linear and own
 
 
 class _Rollout(torch.autograd.Function):
@@ -154,22 +157,42 @@ class _Rollout(torch.autograd.Function):
         trajectory = torch.stack(states)
         ctx.problem, ctx.names = problem, names
         ctx.constants = [None if isinstance(value, Tensor) else value for value in values]
-        ctx.save_for_backward(trajectory, sequence, *(v for v in values if isinstance(v, Tensor)))
+        ctx.save_for_backward(trajectory, initial, controls, *(v for v in values if isinstance(v, Tensor)))
         return trajectory
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        trajectory, sequence, *tensors = ctx.saved_tensors
+        trajectory, initial, controls, *tensors = ctx.saved_tensors
         remaining = iter(tensors)
         values = [next(remaining) if constant is None else constant for constant in ctx.constants]
         parameters = dict(zip(ctx.names, values, strict=True))
-        A, B = step_jacobians(ctx.problem, trajectory[:-1], sequence, parameters)
-        adjoint = costates(A, grad)
         needed = [name for name, need in zip(ctx.names, ctx.needs_input_grad[4:], strict=True) if need]
-        found = _parameter_gradients(ctx.problem, trajectory[:-1], sequence, parameters, needed, adjoint[1:])
-        by_parameter = (found.get(name) for name in ctx.names)
-        return None, None, adjoint[0], control_gradient(B, adjoint).transpose(0, 1), *by_parameter
+        with torch.no_grad():
+            sequence = controls.transpose(0, 1).contiguous()
+            A, B = step_jacobians(ctx.problem, trajectory[:-1], sequence, parameters)
+            adjoint = costates(A, grad)
+            by_control = control_gradient(B, adjoint).transpose(0, 1)
+            found = _parameter_gradients(ctx.problem, trajectory[:-1], sequence, parameters, needed, adjoint[1:])
+        gradients = (adjoint[0], by_control, *found.values())
+        if torch.is_grad_enabled():  # someone wants to differentiate the gradients
+            gradients = _OnceOnly.apply(len(gradients), *gradients, grad, initial, controls, *tensors)
+        by_parameter = dict(zip(needed, gradients[2:], strict=True))
+        return None, None, *gradients[:2], *(by_parameter.get(name) for name in ctx.names)
+
+
+class _OnceOnly(torch.autograd.Function):
+    """Hands gradients on, tied to all that they depend on, so that differentiating them is an error and not a zero."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.clone() for tensor in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError(
+            "trc.rollout can be differentiated once only, its backward pass is the discrete adjoint; "
+            "for second derivatives call problem.step in a loop."
+        )
 
 
 def _parameter_gradients(
@@ -178,10 +201,15 @@ def _parameter_gradients(
     """``Σ_t (∂f/∂p)ᵀ λ_{t+1}`` for each needed parameter, in one reverse pass over all steps."""
     if not needed:
         return {}
+    shape = states.shape[:-1]
     with torch.enable_grad():
         leaves = {name: parameters[name].detach().requires_grad_() for name in needed}
-        y = problem.step(states, controls, {**parameters, **leaves})
-        gradients = torch.autograd.grad(y, list(leaves.values()), adjoint, materialize_grads=True)
+        given = {
+            name: value.expand(shape).flatten() if isinstance(value, Tensor) and value.ndim else value
+            for name, value in {**parameters, **leaves}.items()
+        }
+        y = problem.step(states.flatten(0, 1), controls.flatten(0, 1), given)
+        gradients = torch.autograd.grad(y, list(leaves.values()), adjoint.flatten(0, 1), materialize_grads=True)
     return dict(zip(needed, gradients, strict=True))
 
 
@@ -201,13 +229,13 @@ def _check_inputs(problem: Problem, initial: Tensor, controls: Tensor) -> None:
 
 
 def check_overflow(states: Tensor) -> None:
-    """Raise if any state is not finite; ``states`` is ``[T+1, B, n]`` and stays non-finite once it is."""
-    if torch.isfinite(states[-1]).all():
-        return
+    """Raise if any state ``[T+1, B, n]`` is not finite."""
     bad = ~torch.isfinite(states).all(-1)  # (T+1, B)
+    if not bad.any():
+        return
     step = int(bad.any(1).nonzero()[0])
     raise ValueError(
         f"the rollout overflows: at step {step} of {len(states) - 1} the first state is not finite, "
-        f"at the end {int(bad[-1].sum())} of {bad.shape[1]} instances; use smaller controls, "
+        f"in the end in {int(bad.any(0).sum())} of {bad.shape[1]} instances; use smaller controls, "
         "a smaller dt or closer initial states."
     )

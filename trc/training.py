@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_choice, check_count, check_kind, check_real, check_tensor
+from .checks import check_choice, check_count, check_kind, check_real, check_seed, check_tensor
 from .datasets import TEST_SEED, Dataset
 from .losses import cloning_loss
 from .model import ModelConfig, TinyRecursiveControl
@@ -55,7 +55,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_count(self.epochs, "epochs")
         check_count(self.batch_size, "batch_size")
-        check_count(self.seed, "seed", minimum=0)
+        check_seed(self.seed)
         check_real(self.learning_rate, "learning_rate", positive=True)
         check_real(self.max_grad_norm, "max_grad_norm", positive=True)
         check_real(self.weight_decay, "weight_decay", minimum=0)
@@ -118,8 +118,10 @@ def train(
         If the data are for another problem or shape, an option is unknown, or the loss is not finite.
     """
     config = TrainingConfig.from_options(**options)
+    check_kind(model, TinyRecursiveControl, "model", "make it with trc.TinyRecursiveControl.create_medium")
     check_kind(data, Dataset, "data", "make it with trc.generate_dataset, or read it with trc.load_dataset")
     problem = problem or model.problem or data.problem
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
     data.check_problem(problem)
     _check_dimensions(model.config, data)
     if model.problem not in (None, problem):

@@ -8,15 +8,15 @@ Sources: Li and Todorov (2004); Tassa, Mansard and Todorov (2014) for the bounds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..checks import check_tensor
+from ..checks import check_count, check_kind, check_real, check_tensor
 from ..problems import Problem
-from ..simulation import cost_gradient
+from ..simulation import check_overflow, cost_gradient
 from ..steps import fast_step, step_jacobians
 from .lqr import lqr
 from .trajectory import Trajectory
@@ -73,8 +73,11 @@ def ilqr(
     ValueError
         On wrong shapes, an unknown start, or a random start without a generator.
     """
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
     problem.check_states(initial, target)
-    starts = [start] if isinstance(start, str | Tensor) else list(start)
+    check_count(max_iterations, "max_iterations", minimum=0)
+    check_real(tolerance, "tolerance", positive=True)
+    starts = [start] if isinstance(start, str | Tensor) or not isinstance(start, Iterable) else list(start)
     if not starts:
         raise ValueError(f"start must name at least one of {', '.join(STARTS)}, or give controls.")
     x0, goal = initial.double(), target.double()
@@ -83,11 +86,7 @@ def ilqr(
         controls = _start(problem, x0, goal, one, generator)
         found = _improve(problem, x0, goal, controls, max_iterations, tolerance)
         best = found if best is None else _better(best, found)
-    return Trajectory(
-        *(t.to(initial.dtype) for t in (best.states, best.controls, best.cost, best.residual)),
-        iterations=best.iterations,
-        converged=best.converged,
-    )
+    return best.to(initial.dtype)
 
 
 def optimum(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
@@ -116,7 +115,7 @@ def _start(
     if start == "zero":
         return problem.clip(initial.new_zeros(shape))
     if start == "random":
-        if generator is None:
+        if not isinstance(generator, torch.Generator):
             raise ValueError("a random start needs generator=torch.Generator().")
         low, high = problem.bounds(initial)
         return low + torch.rand(shape, generator=generator, dtype=initial.dtype).to(initial) * (high - low)
@@ -127,6 +126,7 @@ def _improve(
     problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, max_iterations: int, tolerance: float
 ) -> Trajectory:
     now = _follow(problem, initial, target, controls.transpose(0, 1))
+    check_overflow(now.states)
     size = len(initial)
     residual = initial.new_full((size,), torch.inf)
     iterations = torch.zeros(size, dtype=torch.int64, device=initial.device)
@@ -163,9 +163,9 @@ def projected_gradient(
 def _backward(
     problem: Problem, current: _Iterate, target: Tensor, A: Tensor, B: Tensor, damping: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Steps ``[T, b, m]`` and gains ``[T, b, m, n]`` of the new policy ``u + step + gain (x_new - x)``.
+    """Steps ``[T, b, m]`` and gains ``[T, b, m, n]`` of the new policy ``u + step - gain (x_new - x)``.
 
-    Hessian and gradient are halved, in state and control together, of the cost of one step and all that follows it.
+    The cost of what follows a step is ``δxᵀ P δx + 2 pᵀ δx``, as in the Riccati recursion of :func:`trc.riccati`.
     """
     n, T = problem.state_dim, len(A)
     Q, R, Q_final = problem.cost.matrices(current.states)
@@ -175,18 +175,18 @@ def _backward(
     slope = torch.cat((deviation[:-1] @ Q, current.controls @ R), -1).unsqueeze(-1)  # (T, b, n+m, 1)
     low, high = ((bound - current.controls).unsqueeze(-1) for bound in problem.bounds(current.states))
     F = torch.cat((A, B), -1)
-    V, v = Q_final.expand(len(target), -1, -1), (deviation[-1] @ Q_final).unsqueeze(-1)
+    P, p = Q_final.expand(len(target), -1, -1), (deviation[-1] @ Q_final).unsqueeze(-1)
     steps, gains = [], []
     for t in range(T - 1, -1, -1):
-        hessian = torch.baddbmm(local, F[t].mT, V @ F[t])
-        gradient = torch.baddbmm(slope[t], F[t].mT, v)
+        hessian = torch.baddbmm(local, F[t].mT, P @ F[t])
+        gradient = torch.baddbmm(slope[t], F[t].mT, p)
         H, G = hessian[:, n:, n:], hessian[:, n:, :n]
         step, free = box_minimum(H, gradient[:, n:], low[t], high[t])
-        gain = -_solve_free(H, G, free)
+        gain = _solve_free(H, G, free)
         # where a control is free the gradient vanishes at the new policy, where it is not the gain does
-        v = torch.baddbmm(gradient[:, :n], G.mT, step)
-        V = torch.baddbmm(hessian[:, :n, :n], G.mT, gain)
-        V = (V + V.mT) / 2
+        p = torch.baddbmm(gradient[:, :n], G.mT, step)
+        P = torch.baddbmm(hessian[:, :n, :n], G.mT, gain, alpha=-1)
+        P = (P + P.mT) / 2
         steps.append(step.squeeze(-1))
         gains.append(gain)
     return torch.stack(steps[::-1]), torch.stack(gains[::-1])
@@ -266,7 +266,8 @@ def _follow(
     for t, u in enumerate(controls):
         if feedback is not None:
             nominal, gains = feedback
-            u = torch.baddbmm(u.unsqueeze(-1), gains[t], (states[-1] - nominal[t]).unsqueeze(-1)).squeeze(-1)
+            deviation = (states[-1] - nominal[t]).unsqueeze(-1)
+            u = torch.baddbmm(u.unsqueeze(-1), gains[t], deviation, alpha=-1).squeeze(-1)
         applied.append(u.clamp(low, high))
         states.append(step(states[-1], applied[-1]))
     x, u = torch.stack(states), torch.stack(applied)

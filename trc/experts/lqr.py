@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import check_kind, check_tensor
+from ..checks import check_kind
 from ..problems import Problem
 from ..simulation import check_overflow
 from ..steps import fast_step, step_jacobians
@@ -42,7 +42,9 @@ def riccati(
     for _ in range(horizon):
         BtP = B.mT @ P
         pushed = (P @ drift.unsqueeze(-1)).squeeze(-1) + p  # gradient of the cost to go at e = 0, u = 0, halved
-        factor = torch.linalg.cholesky(R + BtP @ B)
+        factor, failed = torch.linalg.cholesky_ex(R + BtP @ B)
+        if failed.any():
+            raise ValueError("the Riccati recursion overflows; use a shorter horizon, a smaller dt or smaller weights.")
         gain = torch.cholesky_solve(BtP @ A, factor)
         offset = torch.cholesky_solve(B.mT @ pushed.unsqueeze(-1), factor).squeeze(-1)
         closed = A - B @ gain
@@ -54,6 +56,7 @@ def riccati(
     return torch.stack(gains[::-1], -3), torch.stack(offsets[::-1], -2)
 
 
+@torch.no_grad()
 def lqr_gains(problem: Problem, target: Tensor) -> tuple[Tensor, Tensor]:
     """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` of the problem linearised at each target and zero control."""
     zero = target.new_zeros(len(target), problem.control_dim)
@@ -62,6 +65,7 @@ def lqr_gains(problem: Problem, target: Tensor) -> tuple[Tensor, Tensor]:
     return riccati(A, B, drift, *problem.cost.matrices(target), problem.horizon)
 
 
+@torch.no_grad()
 def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """Saturated LQR: time-varying feedback towards the target, clipped to the bounds, on the true dynamics.
 
@@ -90,6 +94,4 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
         controls.append(u)
     check_overflow(torch.stack(states))
     trajectory = torch.stack(states, 1), torch.stack(controls, 1)
-    cost = problem.cost(*trajectory, goal)
-    check_tensor(cost, (None,), f"costs of {problem.name}")
-    return Trajectory(*(tensor.to(initial.dtype) for tensor in (*trajectory, cost)))
+    return Trajectory(*trajectory, problem.cost(*trajectory, goal)).to(initial.dtype)

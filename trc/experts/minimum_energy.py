@@ -5,17 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..checks import check_kind
 from ..problems import Problem
 from ..simulation import rollout
-from ..steps import linear_response
+from ..steps import linear_matrices
 from .trajectory import Trajectory
 
+#: Largest distance from the target, as a share of the size of the states, that counts as arrived.
+ARRIVED = 1e-8
 
+
+@torch.no_grad()
 def minimum_energy(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """Minimise ``Σ u²`` subject to ``x_T = x_g``, without bounds.
 
-    The final state is ``x_T = x_0 Φ_T + u Γ_T``; of all controls that reach the target the shortest one lies in the
-    range of ``Γ_T``: ``u = (x_g - x_0 Φ_T) (Γ_Tᵀ Γ_T)⁻¹ Γ_Tᵀ``.
+    The final state is ``x_T = Φ x_0 + Γ u``; of all controls that reach the target the shortest one lies in the range
+    of ``Γᵀ``: ``u = Γᵀ (Γ Γᵀ)⁻¹ (x_g - Φ x_0)``, computed with ``Γᵀ = Z S`` (QR) as ``u = Z S⁻ᵀ (x_g - Φ x_0)``.
 
     Parameters
     ----------
@@ -33,17 +38,22 @@ def minimum_energy(problem: Problem, initial: Tensor, target: Tensor) -> Traject
     ValueError
         If the problem is not linear, or can't reach every state within its horizon.
     """
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
     problem.check_states(initial, target)
     if not problem.linear:
         raise ValueError(f"minimum_energy needs a linear problem, {problem.name!r} is not; use ilqr.")
     x0, goal = initial.double(), target.double()
-    Phi, Gamma = (matrix[:, -problem.state_dim :] for matrix in linear_response(problem, problem.horizon, x0))
-    gramian = Gamma.mT @ Gamma
-    factor, failed = torch.linalg.cholesky_ex(gramian)
-    if failed:
-        raise ValueError(f"{problem.name!r} can't reach every state in {problem.horizon} steps; use a longer horizon.")
-    weights = torch.cholesky_solve((goal - x0 @ Phi).mT, factor)
-    controls = (Gamma @ weights).mT.unflatten(1, (problem.horizon, problem.control_dim)).contiguous()
-    states = rollout(problem, x0, controls)
-    cost = problem.cost(states, controls, goal)
-    return Trajectory(*(tensor.to(initial.dtype) for tensor in (states, controls, cost)))
+    A, B = (matrix.to(x0) for matrix in linear_matrices(problem))
+    free, pushes = x0, [B]
+    for _ in range(problem.horizon):
+        free = free @ A.mT
+        pushes.append(A @ pushes[-1])
+    Gamma = torch.cat(pushes[-2::-1], -1)  # the last push acts through B, the first through A^(T-1) B
+    Z, S = torch.linalg.qr(Gamma.mT)
+    weights = torch.linalg.solve_triangular(S.mT, (goal - free).mT, upper=False) if S.shape[0] == S.shape[1] else None
+    if weights is not None and weights.isfinite().all():
+        controls = (Z @ weights).mT.unflatten(1, (problem.horizon, problem.control_dim)).contiguous()
+        states = rollout(problem, x0, controls)
+        if (states[:, -1] - goal).abs().max() <= ARRIVED * max(1.0, x0.abs().max(), goal.abs().max()):
+            return Trajectory(states, controls, problem.cost(states, controls, goal)).to(initial.dtype)
+    raise ValueError(f"{problem.name!r} can't reach every state in {problem.horizon} steps; use a longer horizon.")

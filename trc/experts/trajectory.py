@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
+import torch
 from torch import Tensor
+
+from ..checks import check_tensor
 
 
 @dataclass(frozen=True)
@@ -33,3 +37,16 @@ class Trajectory:
 
     def __len__(self) -> int:
         return len(self.cost)
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """The same in another floating-point type.
+
+        Raises
+        ------
+        ValueError
+            If a cost is not finite (in that type).
+        """
+        cost = self.cost.to(dtype)
+        check_tensor(cost, (None,), f"costs in {dtype}")
+        floats = {name: getattr(self, name) for name in ("states", "controls", "residual")}
+        return replace(self, cost=cost, **{k: t if t is None else t.to(dtype) for k, t in floats.items()})

@@ -47,7 +47,7 @@ class Problem:
     linear : bool
         True if ``step`` is linear in state and control, for every value of the parameters.
     cache : dict
-        Not a setting: what was derived from the problem and is worth keeping (see ``trc.steps``).
+        Not a setting: what was derived from the problem and is worth keeping (see ``trc.plans``).
     """
 
     name: str
@@ -90,10 +90,13 @@ class Problem:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"cache": {}}  # recorded steps can't be sent to another process
+        return self.__dict__ | {"cache": {}}  # derived again where it is needed: messages to other processes stay small
 
     def step(self, x: Tensor, u: Tensor, parameters: Parameters) -> Tensor:
-        """One step of the dynamics, ``x_{t+1} = f(x_t, u_t)``.
+        """One step of the dynamics, ``x_{t+1} = f(x_t, u_t)``, from nothing but its arguments and the settings.
+
+        It is called with numbers written out and with many steps at once (see ``trc.plans``), so it must neither keep
+        state nor change its arguments.
 
         Parameters
         ----------
@@ -181,6 +184,8 @@ class Problem:
                 f"initial and target states must have the same shape, got {tuple(initial.shape)} "
                 f"and {tuple(target.shape)}."
             )
+        if initial.dtype != target.dtype:
+            raise ValueError(f"initial states are {initial.dtype} but targets are {target.dtype}; convert one of them.")
 
     def recipe(self) -> dict[str, Any]:
         """Name and all settings as plain JSON values; ``make_problem(name, **settings)`` makes the problem again."""

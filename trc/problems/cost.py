@@ -14,10 +14,13 @@ Matrix = tuple[tuple[float, ...], ...]
 def as_matrix(value: Any, name: str) -> Matrix:
     """Turn lists, arrays or tensors into nested tuples, so that a problem can be compared and saved as JSON."""
     try:
+        given = torch.as_tensor(value)
+        if given.is_complex():
+            raise TypeError("complex")
         array = torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ValueError(f"{name} must be a square matrix, got {value!r}.") from None
-    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or not len(array):
         raise ValueError(f"{name} must be a square matrix, got shape {tuple(array.shape)}.")
     return tuple(tuple(row) for row in array.tolist())
 
@@ -85,7 +88,8 @@ def _check_definite(matrix: Matrix, name: str, *, strictly: bool) -> None:
         raise ValueError(f"{name} must be finite, got {matrix}.")
     if not torch.equal(tensor, tensor.T):
         raise ValueError(f"{name} must be symmetric, got {matrix}.")
-    smallest = torch.linalg.eigvalsh(tensor)[0].item()
-    if smallest <= 0 if strictly else smallest < -1e-12:
+    eigenvalues = torch.linalg.eigvalsh(tensor)
+    smallest, rounding = eigenvalues[0].item(), 1e-12 * eigenvalues.abs().max().item()
+    if smallest <= rounding if strictly else smallest < -rounding:
         kind = "positive definite" if strictly else "positive semidefinite"
         raise ValueError(f"{name} must be {kind}, but its smallest eigenvalue is {smallest:.3g}.")
