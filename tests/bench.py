@@ -31,6 +31,8 @@ from trc.problems.integrators import rk4
 from trc.results import project_root, start_run, write_manifest, write_table
 
 SEED = 0
+#: A turn lasts at least about this many seconds; short calls are repeated in it.
+SHORTEST = 0.05
 INSTANCES = 256
 COMPARED = {name: trc.make_problem(name) for name in trc.PROBLEMS} | {"cart": Cart()}
 
@@ -174,22 +176,27 @@ def mpc_solver(problem: trc.Problem, initial: Tensor, target: Tensor, jacobians:
 
 
 def run_races(repeats: int) -> pd.DataFrame:
-    """One row a race, repeat and side; the sides take turns."""
+    """One row a race, turn and side: seconds a call, and for each instance of it."""
     rows = []
     for race in tqdm([*rollout_races(), *generator_races(), *teacher_races()], desc="races", unit="race"):
         key = {"task": race.task, "problem": race.problem, "batch": race.batch, "rival": race.rival}
-        sides = {"trc": (race.ours, race.batch), "rival": (race.other, race.other_batch or race.batch)}
-        for repeat in range(-1, repeats):  # the first warms up
-            for side, (call, batch) in sides.items():
-                if call is not None:
-                    start = time.perf_counter()
-                    call()
-                    seconds = time.perf_counter() - start
-                    rows.append(
-                        key | {"repeat": repeat, "side": side, "seconds": seconds, "per_instance": seconds / batch}
-                    )
-    timings = pd.DataFrame(rows)
-    return timings[timings["repeat"] >= 0]
+        sides = [("trc", race.ours, race.batch)]
+        if race.other is not None:
+            sides.append(("rival", race.other, race.other_batch or race.batch))
+        calls = {side: max(1, round(SHORTEST / min(timed(call), timed(call)))) for side, call, _ in sides}
+        for repeat in range(repeats):
+            for side, call, batch in sides:
+                seconds = timed(call, calls[side])
+                rows.append(key | {"repeat": repeat, "side": side, "seconds": seconds, "per_instance": seconds / batch})
+    return pd.DataFrame(rows)
+
+
+def timed(call: Callable[[], object], times: int = 1) -> float:
+    """Seconds of one call, the mean of several in a row."""
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times
 
 
 def summarise(timings: pd.DataFrame) -> pd.DataFrame:

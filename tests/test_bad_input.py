@@ -349,3 +349,95 @@ def test_readme_papermill_parameters_exist():
 
     names = set(re.findall(r"-p (\w+) ", (ROOT / "README.md").read_text()))
     assert names <= set(runner.notebook_parameters(ROOT / "notebooks/first_light.ipynb"))
+
+
+TEACHERS = [trc.lqr, trc.ilqr, trc.optimum, trc.minimum_energy]
+
+
+@pytest.mark.parametrize("teacher", TEACHERS)
+@pytest.mark.parametrize(
+    ("initial", "target", "message"),
+    [
+        (torch.zeros(0, 2), torch.zeros(0, 2), "must not be empty"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), "must have shape"),
+        (torch.zeros(2, 2), torch.zeros(3, 2), "must have the same shape"),
+        (torch.zeros(2, 2), torch.zeros(2, 2).double(), "convert one of them"),
+        (torch.zeros(2, 2), torch.full((2, 2), torch.nan), "must be finite"),
+        (torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2, 2), "floating-point"),
+        (torch.zeros(2, 2), torch.full((2, 2), 1e25), "costs in torch.float32 must be finite"),
+    ],
+)
+def test_teachers_refuse_bad_states(teacher, initial, target, message):
+    with pytest.raises(ValueError, match=message):
+        teacher(DI, initial, target)
+
+
+@pytest.mark.parametrize("teacher", TEACHERS)
+def test_teachers_want_a_problem(teacher):
+    with pytest.raises(ValueError, match="problem must be a Problem"):
+        teacher("double_integrator", torch.zeros(2, 2), torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: trc.costate(DI, torch.zeros(2, 2), torch.zeros(2, 15, 1), torch.zeros(2, 2).double()), "convert one"),
+        (lambda: trc.costate("v", torch.zeros(2, 2), torch.zeros(2, 15, 1), torch.zeros(2, 2)), "must be a Problem"),
+        (lambda: trc.rollout(VDP, torch.zeros(2, 2), torch.zeros(2, 3, 1), [1.0]), "parameters must be a Mapping"),
+        (lambda: trc.rollout(VDP, torch.zeros(2, 2), torch.zeros(2, 3, 1), {"mu": "1.0"}), "'mu' must be a finite"),
+        (lambda: trc.rollout(VDP, torch.zeros(2, 2), torch.zeros(2, 3, 1), {1: 1.0}), "no parameter '1'"),
+        (
+            lambda: trc.rollout(VDP, torch.zeros(2, 2), torch.zeros(2, 3, 1), {"mu": torch.tensor(torch.nan)}),
+            "'mu' must be finite",
+        ),
+        (lambda: trc.generate_dataset("v", 3, seed=0), "must be a Problem"),
+        (lambda: trc.generate_dataset(DI, 3, seed=2**64), "seed must be below"),
+        (lambda: trc.generate_dataset(DI, 3, seed=0, jobs=1.5), "jobs must be a whole number"),
+        (lambda: trc.generate_dataset(DI, 3, seed=0, scale="2"), "scale must be a positive number"),
+        (lambda: trc.generate_dataset(DI, 3, seed=0).split("0.5", seed=0), "share must be a positive number"),
+        (lambda: trc.train("m", data), "model must be a TinyRecursiveControl"),
+        (
+            lambda: (
+                trc.make_problem("van_der_pol", mu=1e4, horizon=400)
+                and trc.lqr(trc.make_problem("van_der_pol", mu=1e4, horizon=400), torch.zeros(1, 2), torch.zeros(1, 2))
+            ),
+            "Riccati",
+        ),
+        (lambda: trc.make_problem("double_integrator", Q=np.eye(2) * 1j), "Q must be a square matrix"),
+        (lambda: trc.make_problem("double_integrator", Q=[[10**400, 0], [0, 1]]), "Q must be"),
+        (lambda: trc.make_problem("double_integrator", Q=[]), "Q must be a square matrix"),
+        (lambda: trc.make_problem("double_integrator", control_low=torch.tensor(-1.0)), "control_low needs 1 entry"),
+        (lambda: trc.make_problem("double_integrator", dt=True), "dt must be a positive number"),
+    ],
+)
+def test_what_is_not_expected_is_said_in_a_sentence(call, message):
+    with pytest.raises(ValueError, match=message) as error:
+        call()
+    assert str(error.value).endswith(".")
+
+
+def test_weights_are_definite_relative_to_their_size():
+    v = torch.tensor([[0.3], [0.7]], dtype=torch.float64) * 1e3
+    for i in range(50):
+        rotated = v + i
+        trc.make_problem("double_integrator", Q=rotated @ rotated.T)  # of rank one, whatever the rounding
+    with pytest.raises(ValueError, match="Q must be positive semidefinite"):
+        trc.make_problem("double_integrator", Q=[[-1e-13, 0], [0, 1e-13]])
+
+
+def test_numbers_of_numpy_are_numbers():
+    problem = trc.make_problem("double_integrator", horizon=np.int64(5), control_low=(x for x in (-1.0,)))
+    assert (problem.horizon, problem.control_low) == (5, (-1.0,))
+
+
+def test_dataset_of_other_kinds_of_arrays_is_refused(tmp_path):
+    good = trc.generate_dataset(DI, 3, seed=0)
+    path = good.save(tmp_path / "data.npz")
+    arrays = dict(np.load(path))
+    for dtype in (bool, complex, np.int64):
+        np.savez(path, **arrays | {"costs": arrays["costs"].astype(dtype)})
+        with pytest.raises(ValueError, match="costs must hold real numbers"):
+            trc.load_dataset(path)
+    np.savez(path, **arrays | {"recipe": np.array("{}")})
+    with pytest.raises(ValueError, match="recipe of a dataset must name its problem and seed"):
+        trc.load_dataset(path)

@@ -129,3 +129,54 @@ def test_bad_starts_say_what_is_possible():
         trc.ilqr(problem, initial, target, start="random")
     with pytest.raises(ValueError, match=r"start controls must have shape \[3, 12, 2\]"):
         trc.ilqr(problem, initial, target, start=initial)
+
+
+def test_of_two_starts_the_better_one_says_how_it_ended():
+    problem = PROBLEMS["van_der_pol"]
+    initial, target = instances(problem, 4)
+    best = trc.ilqr(problem, initial, target)
+    idle = torch.zeros_like(best.controls)
+    found = trc.ilqr(problem, initial, target, start=[idle, best.controls], max_iterations=1)
+    alone = trc.ilqr(problem, initial, target, start=idle, max_iterations=1)
+    assert not alone.converged.any()
+    assert found.converged.all()
+    assert (found.residual <= 1e-6).all()
+    assert torch.equal(found.iterations, alone.iterations)  # one from zero controls, none from the best
+
+
+def test_random_start_is_anywhere_within_the_bounds():
+    problem = PROBLEMS["cart"]
+    initial, target = instances(problem, 200)
+    found = trc.ilqr(
+        problem, initial, target, start="random", generator=torch.Generator().manual_seed(0), max_iterations=0
+    )
+    low, high = problem.bounds(initial)
+    share = (found.controls - low) / (high - low)
+    assert share.min() >= 0
+    assert share.max() <= 1
+    assert (share.mean((0, 1)) - 0.5).abs().max() < 0.03
+    assert share.std() > 0.25
+
+
+def test_start_that_overflows_is_refused():
+    problem = PROBLEMS["van_der_pol"]
+    with pytest.raises(ValueError, match=r"rollout overflows: at step \d+ of 60 .*in 1 of 2 instances"):
+        trc.ilqr(problem, torch.tensor([[0.0, 0.0], [1e3, 0.0]]), torch.zeros(2, 2), start="zero")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_iterations": -1}, "max_iterations must be a whole number, 0 or more"),
+        ({"max_iterations": 2.5}, "max_iterations must be a whole number"),
+        ({"tolerance": float("nan")}, "tolerance must be a positive number"),
+        ({"start": None}, "unknown start None"),
+        ({"start": 5}, "unknown start 5"),
+        ({"start": []}, "start must name at least one"),
+        ({"start": "random", "generator": 3}, "needs generator"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    problem = PROBLEMS["cart"]
+    with pytest.raises(ValueError, match=message):
+        trc.ilqr(problem, *instances(problem, 2), **options)

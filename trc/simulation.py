@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_kind, check_tensor
+from .checks import all_finite, check_kind, check_tensor
 from .problems import Parameters, Problem
 from .steps import complete_parameters, fast_step, linear_response, step_jacobians
 
@@ -230,9 +230,9 @@ def _check_inputs(problem: Problem, initial: Tensor, controls: Tensor) -> None:
 
 def check_overflow(states: Tensor) -> None:
     """Raise if any state ``[T+1, B, n]`` is not finite."""
-    bad = ~torch.isfinite(states).all(-1)  # (T+1, B)
-    if not bad.any():
+    if all_finite(states):
         return
+    bad = ~torch.isfinite(states).all(-1)  # (T+1, B)
     step = int(bad.any(1).nonzero()[0])
     raise ValueError(
         f"the rollout overflows: at step {step} of {len(states) - 1} the first state is not finite, "
