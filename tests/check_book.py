@@ -159,6 +159,16 @@ def test_style_sheets_fetch_nothing_from_elsewhere():
 
 
 @each_page
+def test_every_figure_of_the_source_is_there(page):
+    """A cell that shows nothing leaves no trace of its figure, caption included."""
+    source = (ROOT / page).with_suffix(".md")
+    text = source.read_text(encoding="utf-8") if source.is_file() else ""
+    wanted = set(re.findall(r"^:(?: +)?name: (fig-[\w-]+)$", text, re.MULTILINE))
+    shown = {figure.get("id") for figure in soup(page_file(page)).find_all("figure") if figure.find("img")}
+    assert wanted <= shown, f"not shown: {', '.join(sorted(wanted - shown))}"
+
+
+@each_page
 def test_figures_are_numbered_captioned_and_described(page):
     wrong = []
     for figure in soup(page_file(page)).find_all("figure"):

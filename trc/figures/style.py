@@ -71,6 +71,8 @@ def style() -> Iterator[None]:
     """Draw in the house style; the caller's settings come back afterwards."""
     with mpl.rc_context(_RC):
         yield
+        interactive = mpl.is_interactive()  # the first figure of a notebook turns it on, for all that follow
+    mpl.interactive(interactive)
 
 
 def label(method: str) -> str:
