@@ -45,6 +45,15 @@ def test_totals_are_those_of_the_paper_and_the_table_adds_up(size, name, total):
     assert getattr(Model, f"create_{size}")(problem=model.problem).config == model.config
 
 
+@pytest.mark.parametrize(("size", "total"), [("small", 104_990), ("medium", 398_366), ("large", 2_077_470)])
+def test_two_level_totals_are_those_of_the_paper_and_the_table_adds_up(size, total):
+    model = getattr(Model, f"create_two_level_{size}")(state_dim=2, control_dim=1, control_horizon=15)
+    assert model.num_parameters() == total
+    assert sum(count for _, count in model.parameter_table()) == total
+    fixed = getattr(Model, f"create_two_level_{size}")(learnable_initial_latents=False)
+    assert fixed.num_parameters() == total - 2 * model.config.latent_dim
+
+
 def test_parts_of_the_medium_network_are_those_of_the_design():
     assert dict(Model.create_medium().parameter_table()) == {
         "state encoder": 34_944,
@@ -59,8 +68,9 @@ def test_parts_of_the_medium_network_are_those_of_the_design():
 # Gradient
 
 
-def test_every_parameter_learns(problem, draw):
-    model = Model.create_small(problem=problem, feedback="error", seed=0).double()
+@pytest.mark.parametrize("create", [Model.create_small, Model.create_two_level_small], ids=["one level", "two levels"])
+def test_every_parameter_learns(problem, draw, create):
+    model = create(problem=problem, feedback="error", seed=0).double()
     initial, target = draw(problem.replace(target_range=((-1, 1), (-1, 1))), 16)
     assert (initial != 0).all() and (target != 0).all()
     label = torch.randn(16, problem.horizon, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -73,6 +83,89 @@ def test_every_parameter_learns(problem, draw):
     assert sum("query_key_value" in name for name in largest) == 2 * 3 * model.config.num_blocks
     bound = 1e-8 * max(largest.values())
     assert not {name: value for name, value in largest.items() if value <= bound}
+
+
+# Two levels
+
+
+def two_levels_by_hand(model, initial, target, truncate=False):
+    """All iterates of a two-level network without feedback on the double integrator, written out."""
+    recursion, config = model.recursion, model.config
+    scale, time = torch.tensor(config.state_scale).double(), torch.ones(len(initial), 1).double()
+    problem = model.encode_state(torch.cat((initial / scale, target / scale, time), -1))
+    z_H, z_L = recursion.initial_z_H.expand_as(problem), recursion.initial_z_L.expand_as(problem)
+    u = 4 * torch.tanh(model.initial_controls(problem))
+    iterates = [u]
+    for cycle in range(config.H_cycles):
+        if truncate and cycle > 0:
+            z_H, z_L, u = z_H.detach(), z_L.detach(), u.detach()
+        tokens = torch.stack((problem, recursion.embed_controls(u / 4)), 1)
+        for _ in range(config.L_cycles):
+            z_L = z_L + z_H
+            for block in recursion.blocks:
+                z_L = block(z_L, block.context(tokens))
+        z_H = z_H + z_L
+        for block in recursion.blocks:
+            z_H = block(z_H, block.context(tokens[:, :0]))
+        u = (u + 2 * torch.tanh(model.decode_residual(torch.cat((z_H, u / 4), -1)))).clamp(-4, 4)
+        iterates.append(u)
+    return torch.stack(iterates, 1).unsqueeze(-1)
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+def test_two_levels_are_what_is_written_out(double_integrator, draw, truncate):
+    options = {"feedback": "none", "use_gradient_truncation": truncate, "seed": 0}
+    model = Model.create_two_level_small(problem=double_integrator, H_cycles=2, **options).double()
+    initial, target = draw(double_integrator, 5)
+    weights = torch.randn(5, 3, 15, 1, dtype=torch.float64)
+    gradients = []
+    for iterates in (
+        model(initial, target, return_all_iterations=True)["all_controls"],
+        two_levels_by_hand(model, initial, target, truncate),
+    ):
+        used = [p for name, p in model.named_parameters() if "error" not in name]
+        gradients.append((iterates, *torch.autograd.grad((iterates * weights).sum(), used)))
+    for ours, by_hand in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, by_hand, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("create", [Model.create_small, Model.create_two_level_small], ids=["one level", "two levels"])
+def test_truncated_gradient_of_an_iterate_is_that_of_its_own_cycle(double_integrator, draw, create):
+    model = create(problem=double_integrator, use_gradient_truncation=True, seed=0).double()
+    initial, target = draw(double_integrator, 4)
+    iterates = model(initial, target, return_all_iterations=True)["all_controls"]
+    guess = list(model.initial_controls.parameters())
+
+    def reached(k, parameters):
+        gradients = torch.autograd.grad(iterates[:, k].sum(), parameters, retain_graph=True, allow_unused=True)
+        return [gradient is not None and bool(gradient.any()) for gradient in gradients]
+
+    assert [any(reached(k, guess)) for k in range(4)] == [True, True, False, False]
+    assert all(all(reached(k, list(model.decode_residual.parameters()))) for k in (1, 2, 3))
+    if model.config.use_two_level:
+        start = [model.recursion.initial_z_H, model.recursion.initial_z_L]
+        assert [any(reached(k, start)) for k in range(4)] == [False, True, False, False]
+
+
+def test_latents_of_both_levels_are_handed_out(double_integrator, draw):
+    model = Model.create_two_level_small(problem=double_integrator, H_cycles=2, seed=0)
+    out = model(*draw(double_integrator, 4, torch.float32), return_all_iterations=True, iterations=5)
+    assert out["all_latents"].shape == out["all_low_latents"].shape == (4, 6, 64)
+    assert out["all_controls"].shape == (4, 6, 15, 1)
+    torch.testing.assert_close(out["all_latents"][:, 0], model.recursion.initial_z_H.expand(4, -1))
+    torch.testing.assert_close(out["all_low_latents"][:, 0], model.recursion.initial_z_L.expand(4, -1))
+    assert "all_low_latents" not in Model.create_small(problem=double_integrator)(
+        *draw(double_integrator, 4, torch.float32), return_all_iterations=True
+    )
+
+
+@pytest.mark.parametrize("learnable", [True, False])
+def test_two_level_checkpoint_comes_back(double_integrator, draw, tmp_path, learnable):
+    model = Model.create_two_level_small(problem=double_integrator, learnable_initial_latents=learnable, seed=0)
+    back = trc.load_model(trc.save_model(model, tmp_path / "two.safetensors"))
+    assert back.config == model.config
+    instances = draw(double_integrator, 4, torch.float32)
+    assert torch.equal(back(*instances)["controls"], model.eval()(*instances)["controls"])
 
 
 # Attention

@@ -18,6 +18,14 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
+#: The same with two latents: fewer blocks, passed through more often.
+TWO_LEVEL_SIZES: dict[str, dict[str, int]] = {
+    "small": SIZES["small"] | {"num_blocks": 2, "L_cycles": 4},
+    "medium": SIZES["medium"] | {"num_blocks": 2, "L_cycles": 4},
+    "large": SIZES["large"] | {"num_blocks": 3, "L_cycles": 6},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Everything that fixes the network's shape and the meaning of its inputs and outputs.
@@ -29,9 +37,18 @@ class ModelConfig:
     latent_dim, hidden_dim, num_blocks, num_heads : int
         Width of the latent, width of every hidden layer, reasoning blocks, attention heads.
     num_outer_cycles : int
-        Refinement iterations ``K``; the call may override it, since the weights are the same.
+        Refinement iterations ``K``; the call may override it, since the weights are the same. With two levels these
+        are the H-cycles.
     num_inner_cycles : int
-        Passes ``n`` of the reasoning blocks within one refinement iteration.
+        Passes ``n`` of the reasoning blocks within one refinement iteration, with a single latent.
+    use_two_level : bool
+        Two latents ``z_H`` and ``z_L`` in place of one.
+    L_cycles : int
+        Updates of ``z_L`` within one H-cycle.
+    learnable_initial_latents : bool
+        Whether ``z_H`` and ``z_L`` start from parameters or from fixed random numbers.
+    use_gradient_truncation : bool
+        Cut the graph between refinements, so that each iterate's loss reaches its own cycle alone.
     feedback : {"error", "none"}
         What the simulator tells the network between iterations: the terminal error, or nothing.
     control_low, control_high : tuple of float, one a control dimension
@@ -50,6 +67,10 @@ class ModelConfig:
     num_heads: int
     num_outer_cycles: int = 3
     num_inner_cycles: int = 3
+    use_two_level: bool = False
+    L_cycles: int = 4
+    learnable_initial_latents: bool = True
+    use_gradient_truncation: bool = False
     feedback: str = "error"
     control_low: tuple[float, ...]
     control_high: tuple[float, ...]
@@ -59,8 +80,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("state_dim", "control_dim", "control_horizon", *SIZES["small"]):
             check_count(getattr(self, name), name)
-        for name in ("num_outer_cycles", "num_inner_cycles"):
+        for name in ("num_outer_cycles", "num_inner_cycles", "L_cycles"):
             check_count(getattr(self, name), name)
+        for name in ("use_two_level", "learnable_initial_latents", "use_gradient_truncation"):
+            check_kind(getattr(self, name), bool, name, "say True or False")
         if self.latent_dim % self.num_heads:
             raise ValueError(f"latent_dim {self.latent_dim} must be a multiple of num_heads {self.num_heads}.")
         check_choice(self.feedback, "feedback", FEEDBACKS)
@@ -74,6 +97,11 @@ class ModelConfig:
             raise ValueError(
                 f"state_scale and time_scale must be positive, got {self.state_scale} and {self.time_scale}."
             )
+
+    @property
+    def H_cycles(self) -> int:
+        """Refinements of a two-level network, under their own name."""
+        return self.num_outer_cycles
 
     @classmethod
     def of_size(
@@ -92,6 +120,7 @@ class ModelConfig:
         integrator), and inputs are not scaled. Dimensions given beside a problem must agree with it.
         """
         check_choice(size, "size", SIZES)
+        shape = (TWO_LEVEL_SIZES if changes.get("use_two_level") else SIZES)[size]
         given = {"state_dim": state_dim, "control_dim": control_dim, "control_horizon": control_horizon}
         if problem is not None:
             check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
@@ -111,7 +140,7 @@ class ModelConfig:
                         f"{name}={value} does not match the problem {problem.name!r}, "
                         f"which has {from_problem[name]}; leave it out."
                     )
-            return cls.from_dict({**SIZES[size], **from_problem, **changes})
+            return cls.from_dict({**shape, **from_problem, **changes})
         defaults = {"state_dim": 2, "control_dim": 1, "control_horizon": 15}
         dims = {name: check_count(defaults[name] if value is None else value, name) for name, value in given.items()}
         free = {
@@ -119,7 +148,7 @@ class ModelConfig:
             "control_high": (4.0,) * dims["control_dim"],
             "state_scale": (1.0,) * dims["state_dim"],
         }
-        return cls.from_dict({**SIZES[size], **dims, **free, **changes})
+        return cls.from_dict({**shape, **dims, **free, **changes})
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:

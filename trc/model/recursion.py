@@ -1,4 +1,4 @@
-"""The recursion: the same few reasoning blocks, applied to one latent again and again."""
+"""The recursion: the same few reasoning blocks, applied to one or two latents again and again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .layers import KeysValues, ReasoningBlock, perceptron
 
+#: What is carried from one refinement to the next, each ``[B, d]``: ``(z,)``, or ``(z_H, z_L)``. The first is decoded.
+Latents = tuple[Tensor, ...]
 
-class RecursiveRefinement(nn.Module):
-    """Refines the latent ``z`` given the problem, the current controls and the error that they leave.
+
+class Recursion(nn.Module):
+    """The reasoning blocks, and what they attend to beside the latent.
 
     Problem, controls and error do not change within an outer cycle, so each block computes their keys and values
-    once (:meth:`context`) and uses them in all ``n`` inner cycles.
+    once (:meth:`context`) and uses them in all inner cycles.
 
     Parameters
     ----------
@@ -23,6 +26,7 @@ class RecursiveRefinement(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d = config.latent_dim
+        self.config = config
         self.blocks = nn.ModuleList(
             ReasoningBlock(d, config.hidden_dim, config.num_heads) for _ in range(config.num_blocks)
         )
@@ -48,9 +52,53 @@ class RecursiveRefinement(nn.Module):
         stacked = torch.stack(tokens, 1)  # (B, 2 or 3, d)
         return [block.context(stacked) for block in self.blocks]
 
-    def forward(self, z: Tensor, context: list[KeysValues], num_inner_cycles: int) -> Tensor:
-        """The latent ``[B, d]`` after `num_inner_cycles` passes through all blocks."""
-        for _ in range(num_inner_cycles):
-            for block, keys_values in zip(self.blocks, context, strict=True):
-                z = block(z, keys_values)
+    def think(self, z: Tensor, context: list[KeysValues]) -> Tensor:
+        """The latent ``[B, d]`` after one pass through all blocks."""
+        for block, keys_values in zip(self.blocks, context, strict=True):
+            z = block(z, keys_values)
         return z
+
+
+class SingleLevel(Recursion):
+    """One latent ``z``, which starts as the encoding of the problem and is updated `num_inner_cycles` times."""
+
+    def start(self, problem: Tensor) -> Latents:
+        """The latent before the first refinement, from the problem's encoding ``[B, d]``."""
+        return (problem,)
+
+    def forward(self, latents: Latents, context: list[KeysValues]) -> Latents:
+        """The latent after the inner cycles of one refinement."""
+        (z,) = latents
+        for _ in range(self.config.num_inner_cycles):
+            z = self.think(z, context)
+        return (z,)
+
+
+class TwoLevel(Recursion):
+    """Two latents and one module for both: ``z_L`` works on the details, ``z_H`` keeps the plan.
+
+    In one refinement (an H-cycle) ``z_L`` is updated `L_cycles` times, from ``z_L + z_H`` with the context in view, and
+    then ``z_H`` once, from ``z_H + z_L`` alone. Source: Jolicoeur-Martineau (2025).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        for name in ("initial_z_H", "initial_z_L"):
+            initial = torch.randn(config.latent_dim)
+            if config.learnable_initial_latents:
+                self.register_parameter(name, nn.Parameter(initial))
+            else:
+                self.register_buffer(name, initial)
+
+    def start(self, problem: Tensor) -> Latents:
+        """Both latents before the first refinement, the same for every problem."""
+        return self.initial_z_H.expand_as(problem), self.initial_z_L.expand_as(problem)
+
+    def forward(self, latents: Latents, context: list[KeysValues]) -> Latents:
+        """Both latents after one H-cycle."""
+        z_H, z_L = latents
+        for _ in range(self.config.L_cycles):
+            z_L = self.think(z_L + z_H, context)
+        nothing = z_H.new_zeros(len(z_H), 0, self.config.latent_dim)
+        z_H = self.think(z_H + z_L, [block.context(nothing) for block in self.blocks])
+        return z_H, z_L

@@ -12,7 +12,7 @@ from ..problems import Problem
 from ..simulation import Dynamics, rollout
 from .config import ModelConfig
 from .layers import perceptron
-from .recursion import RecursiveRefinement
+from .recursion import SingleLevel, TwoLevel
 
 
 class TinyRecursiveControl(nn.Module):
@@ -45,7 +45,7 @@ class TinyRecursiveControl(nn.Module):
         flat = config.control_horizon * config.control_dim
         self.encode_state = perceptron(2 * config.state_dim + 1, hidden, d)
         self.initial_controls = perceptron(d, hidden, flat)
-        self.recursion = RecursiveRefinement(config)
+        self.recursion = (TwoLevel if config.use_two_level else SingleLevel)(config)
         self.decode_residual = perceptron(d + flat, hidden, flat)
         self._start_small()
         low, high = torch.tensor(config.control_low), torch.tensor(config.control_high)
@@ -91,6 +91,21 @@ class TinyRecursiveControl(nn.Module):
         """Latent 256, hidden 512, 4 blocks, 8 heads. See :meth:`create`."""
         return cls.create("large", **settings)
 
+    @classmethod
+    def create_two_level_small(cls, *, H_cycles: int = 3, **settings: Any) -> Self:
+        """Latent 64, 2 blocks for both latents, 3 H-cycles of 4 L-cycles. See :meth:`create`."""
+        return cls.create("small", use_two_level=True, num_outer_cycles=H_cycles, **settings)
+
+    @classmethod
+    def create_two_level_medium(cls, *, H_cycles: int = 3, **settings: Any) -> Self:
+        """Latent 128, 2 blocks for both latents, 3 H-cycles of 4 L-cycles. See :meth:`create`."""
+        return cls.create("medium", use_two_level=True, num_outer_cycles=H_cycles, **settings)
+
+    @classmethod
+    def create_two_level_large(cls, *, H_cycles: int = 3, **settings: Any) -> Self:
+        """Latent 256, 3 blocks for both latents, 3 H-cycles of 6 L-cycles. See :meth:`create`."""
+        return cls.create("large", use_two_level=True, num_outer_cycles=H_cycles, **settings)
+
     def forward(
         self,
         current_state: Tensor,
@@ -119,8 +134,9 @@ class TinyRecursiveControl(nn.Module):
         dict
             ``controls`` ``[B, T, m]``. If feedback was active also ``errors`` ``[B, K, n]``: the terminal error of
             iterates 0 to K-1, as the network saw it. With `return_all_iterations` also ``all_controls``
-            ``[B, K+1, T, m]`` (the initial guess first), ``all_latents`` ``[B, K+1, d]`` and, if the feedback's
-            simulator gives trajectories, ``all_states`` ``[B, K, T+1, n]``.
+            ``[B, K+1, T, m]`` (the initial guess first), ``all_latents`` ``[B, K+1, d]`` (``z``; with two levels
+            ``z_H``, and ``z_L`` in ``all_low_latents``) and, if the feedback's simulator gives trajectories,
+            ``all_states`` ``[B, K, T+1, n]``.
         """
         config = self.config
         check_tensor(current_state, (None, config.state_dim), "current_state")
@@ -135,9 +151,11 @@ class TinyRecursiveControl(nn.Module):
         simulate = self._simulator(dynamics_fn)
 
         problem = self.encode_state(self._inputs(current_state, target_state, time_remaining))  # (B, d)
-        z, controls = problem, self._initial(problem)
-        all_controls, all_latents, all_states, errors = [controls], [z], [], []
-        for _ in range(iterations):
+        latents, controls = self.recursion.start(problem), self._initial(problem)
+        all_controls, all_latents, all_states, errors = [controls], [latents], [], []
+        for k in range(iterations):
+            if config.use_gradient_truncation and k > 0:
+                latents, controls = tuple(z.detach() for z in latents), controls.detach()
             error = None
             if simulate is not None:
                 states = self._simulate(simulate, current_state, controls)
@@ -145,12 +163,12 @@ class TinyRecursiveControl(nn.Module):
                 all_states.append(states)
                 error = errors[-1] / self.state_scale
             scaled = self._scale(controls).flatten(1)
-            z = self.recursion(z, self.recursion.context(problem, scaled, error), config.num_inner_cycles)
-            residual = torch.tanh(self.decode_residual(torch.cat((z, scaled), -1))).view_as(controls)
+            latents = self.recursion(latents, self.recursion.context(problem, scaled, error))
+            residual = torch.tanh(self.decode_residual(torch.cat((latents[0], scaled), -1))).view_as(controls)
             step = residual * (self.control_high - self.control_low) / 4  # at most half a symmetric bound
             controls = (controls + step).clamp(self.control_low, self.control_high)
             all_controls.append(controls)
-            all_latents.append(z)
+            all_latents.append(latents)
 
         output = {"controls": controls}
         if simulate is not None:
@@ -158,7 +176,8 @@ class TinyRecursiveControl(nn.Module):
             output["errors"] = torch.stack(errors, 1) if errors else none
         if return_all_iterations:
             output["all_controls"] = torch.stack(all_controls, 1)
-            output["all_latents"] = torch.stack(all_latents, 1)
+            for name, latent in zip(("all_latents", "all_low_latents"), zip(*all_latents, strict=True), strict=False):
+                output[name] = torch.stack(latent, 1)
             if all_states and all_states[0].ndim == 3:
                 output["all_states"] = torch.stack(all_states, 1)
         return output
@@ -173,13 +192,14 @@ class TinyRecursiveControl(nn.Module):
         def count(*modules: nn.Module) -> int:
             return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
-        recursion = self.recursion
+        recursion, two_level = self.recursion, self.config.use_two_level
         return [
             ("state encoder", count(self.encode_state)),
             ("initial generator", count(self.initial_controls)),
             ("error encoder", count(recursion.encode_error)),
             ("control and error embedding", count(recursion.embed_controls, recursion.embed_error)),
             ("reasoning blocks", count(recursion.blocks)),
+            *([("initial latents", sum(p.numel() for p in recursion.parameters(recurse=False)))] if two_level else []),
             ("residual decoder", count(self.decode_residual)),
         ]
 
