@@ -1,9 +1,26 @@
-"""Training losses: what the network's iterates are held against."""
+r"""Training losses: what the network's iterates are held against.
+
+Behaviour cloning looks at the last iterate alone. Process supervision looks at the costs :math:`c_0, \dots, c_K` of all
+iterates and rewards that they fall. The reward as it was proposed,
+
+.. math:: \frac{1}{K} \sum_{k=1}^{K} \frac{c_{k-1} - c_k}{c_0} = \frac{1 - c_K / c_0}{K},
+
+telescopes: the iterates between the first and the last cancel, and a *worse* first guess raises it. Dividing by another
+cost does not change that, taking the first iterate's cost as a mere number does, and so do the sums further below.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .checks import check_choice, check_real
+from .problems import Problem
+from .simulation import rollout
+
+#: What the improvement reward is relative to: the first iterate's cost, the same as a mere number, or the teacher's.
+REFERENCES = ("first", "first-detached", "teacher")
 
 
 def cloning_loss(output: dict[str, Tensor], expert_controls: Tensor) -> Tensor:
@@ -16,3 +33,74 @@ def cloning_loss(output: dict[str, Tensor], expert_controls: Tensor) -> Tensor:
     expert_controls : Tensor ``[B, T, m]``
     """
     return F.mse_loss(output["controls"], expert_controls)
+
+
+def iterate_costs(problem: Problem, output: dict[str, Tensor], initial: Tensor, target: Tensor) -> Tensor:
+    """Costs ``[B, K+1]`` of all iterates; what the feedback has simulated already is not simulated again.
+
+    Parameters
+    ----------
+    problem : Problem
+    output : dict
+        What the model returned with ``return_all_iterations=True``.
+    initial, target : Tensor ``[B, n]``
+    """
+    controls, known = output["all_controls"], output.get("all_states")
+    missing = controls if known is None else controls[:, known.shape[1] :]
+    repeated = initial.repeat_interleave(missing.shape[1], 0)
+    states = rollout(problem, repeated, missing.flatten(0, 1)).unflatten(0, missing.shape[:2])
+    states = states if known is None else torch.cat((known, states), 1)
+    return problem.cost(states, controls, target.unsqueeze(1))
+
+
+def improvement_reward(costs: Tensor, *, reference: str = "first", teacher_costs: Tensor | None = None) -> Tensor:
+    """Mean fall of the cost from one iterate to the next, as a share of a reference cost.
+
+    Parameters
+    ----------
+    costs : Tensor ``[B, K+1]``
+    reference : {"first", "first-detached", "teacher"}
+        ``"first"`` is the reward as it was proposed, see above. With ``"first-detached"`` no gradient reaches the first
+        iterate, neither through the denominator nor through the first difference.
+    teacher_costs : Tensor ``[B]``, optional
+        For ``"teacher"``.
+
+    Raises
+    ------
+    ValueError
+        If the reference is unknown, or the teacher's costs are missing.
+    """
+    check_choice(reference, "reference", REFERENCES)
+    if reference == "teacher" and teacher_costs is None:
+        raise ValueError('reference="teacher" needs teacher_costs.')
+    if reference == "first-detached":
+        costs = torch.cat((costs[:, :1].detach(), costs[:, 1:]), 1)
+    by = teacher_costs if reference == "teacher" else costs[:, 0]
+    return ((costs[:, :-1] - costs[:, 1:]) / by.unsqueeze(1)).mean()
+
+
+def discounted_cost(costs: Tensor, teacher_costs: Tensor, discount: float = 0.9) -> Tensor:
+    """Weighted mean of the iterates' costs over the teacher's, the last one with the weight 1 before normalisation.
+
+    Parameters
+    ----------
+    costs : Tensor ``[B, K+1]``
+    teacher_costs : Tensor ``[B]``
+    discount : float
+        Weight of an iterate relative to the next one, between 0 (only the last counts) and 1 (all alike).
+    """
+    if not 0 <= check_real(discount, "discount") <= 1:
+        raise ValueError(f"discount must lie between 0 and 1, got {discount}.")
+    weights = discount ** torch.arange(costs.shape[1] - 1, -1, -1, dtype=costs.dtype, device=costs.device)
+    return ((costs / teacher_costs.unsqueeze(1)) @ (weights / weights.sum())).mean()
+
+
+def rise_penalty(costs: Tensor, teacher_costs: Tensor) -> Tensor:
+    """Mean rise of the cost from one iterate to the next over the teacher's cost; falls count nothing.
+
+    Parameters
+    ----------
+    costs : Tensor ``[B, K+1]``
+    teacher_costs : Tensor ``[B]``
+    """
+    return (F.relu(costs[:, 1:] - costs[:, :-1]) / teacher_costs.unsqueeze(1)).mean()
