@@ -72,9 +72,9 @@ def test_train_on_another_simulator():
 def test_train_validation_nan():
     calls = []
 
-    def loss(out, u):
+    def loss(attempt, config):
         calls.append(0)
-        return out["controls"].square().mean() * (float("nan") if len(calls) == 2 else 1)
+        return attempt.output["controls"].square().mean() * (float("nan") if len(calls) == 2 else 1)
 
     from trc import training
 

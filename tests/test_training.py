@@ -130,7 +130,7 @@ def test_cloning_loss_is_the_mean_square_of_the_last_iterate():
     ("options", "message"),
     [
         ({"momentum": 0.9}, "unknown training option momentum; known are epochs, batch_size, .*seed"),
-        ({"loss": "hinge"}, "unknown loss 'hinge'; known are cloning"),
+        ({"loss": "hings"}, "unknown loss 'hings'; known are cloning, process"),
         ({"schedule": "linear"}, "unknown schedule 'linear'; known are cosine, none"),
         ({"epochs": 0}, "epochs must be a whole number, 1 or more, got 0"),
         ({"batch_size": -1}, "batch_size must be a whole number, 1 or more, got -1"),
@@ -167,3 +167,42 @@ def test_exploding_loss_is_reported_with_its_remedy(data):
 def test_one_sample_cannot_be_trained_on(double_integrator):
     with pytest.raises(ValueError, match="at least 2 samples, one of them for validation, got 1"):
         trc.train(tiny(), trc.generate_dataset(double_integrator, 1, seed=0), **FAST)
+
+
+@pytest.mark.parametrize("feedback", ["none", "error"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "process"},
+        {"loss": "process", "reference": "first-detached"},
+        {"loss": "process", "reference": "teacher", "process_weight": 1.0},
+        {"loss": "discounted", "discount": 0.5},
+        {"loss": "hinge"},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_process_losses_train(double_integrator, feedback, options):
+    data = trc.generate_dataset(double_integrator, 128, seed=1)
+    model = trc.TinyRecursiveControl.create_small(problem=double_integrator, feedback=feedback, seed=0)
+    history = trc.train(model, data, epochs=4, **options)
+    assert history.train_loss[-1] < history.train_loss[0]
+
+
+def test_process_loss_is_cloning_less_the_weighted_reward(double_integrator):
+    data = trc.generate_dataset(double_integrator, 64, seed=1)
+    first = []
+    for options in (
+        {"loss": "cloning"},
+        {"loss": "process", "process_weight": 0.0},
+        {"loss": "process", "process_weight": 2.0},
+    ):
+        model = trc.TinyRecursiveControl.create_small(problem=double_integrator, seed=0)
+        first.append(trc.train(model, data, epochs=1, batch_size=64, learning_rate=1e-12, **options).train_loss[0])
+    assert first[0] == first[1]
+    model = trc.TinyRecursiveControl.create_small(problem=double_integrator, seed=0)
+    part = data.split(0.1, seed=0)[1]
+    initial, target = part.initial_states.float(), part.target_states.float()
+    output = model(initial, target, return_all_iterations=True)
+    costs = trc.losses.iterate_costs(double_integrator, output, initial, target)
+    reward = ((costs[:, 0] - costs[:, -1]) / costs[:, 0]).mean().item() / 3
+    assert first[0] - first[2] == pytest.approx(2 * reward, rel=1e-4)

@@ -11,6 +11,8 @@ cost does not change that, taking the first iterate's cost as a mere number does
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -104,3 +106,33 @@ def rise_penalty(costs: Tensor, teacher_costs: Tensor) -> Tensor:
     teacher_costs : Tensor ``[B]``
     """
     return (F.relu(costs[:, 1:] - costs[:, :-1]) / teacher_costs.unsqueeze(1)).mean()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a model did with a batch of instances, and what it is held against.
+
+    Parameters
+    ----------
+    problem : Problem
+    output : dict
+        What the model returned with ``return_all_iterations=True``.
+    initial, target : Tensor ``[B, n]``
+    expert_controls : Tensor ``[B, T, m]``
+    teacher_costs : Tensor ``[B]``
+    """
+
+    problem: Problem
+    output: dict[str, Tensor]
+    initial: Tensor
+    target: Tensor
+    expert_controls: Tensor
+    teacher_costs: Tensor
+
+    def cloning(self) -> Tensor:
+        """See :func:`cloning_loss`."""
+        return cloning_loss(self.output, self.expert_controls)
+
+    def costs(self) -> Tensor:
+        """See :func:`iterate_costs`."""
+        return iterate_costs(self.problem, self.output, self.initial, self.target)

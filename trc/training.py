@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -12,11 +13,10 @@ from tqdm import tqdm
 
 from .checks import check_choice, check_count, check_kind, check_real, check_seed, check_tensor
 from .datasets import TEST_SEED, Dataset
-from .losses import cloning_loss
+from .losses import REFERENCES, Attempt, discounted_cost, improvement_reward, rise_penalty
 from .model import ModelConfig, TinyRecursiveControl
 from .problems import Problem
 
-LOSSES = {"cloning": cloning_loss}
 SCHEDULES = ("cosine", "none")
 
 
@@ -31,7 +31,15 @@ class TrainingConfig:
         At the start; the schedule takes it from there.
     schedule : {"cosine", "none"}
         Cosine annealing to zero over all steps, or constant.
-    loss : {"cloning"}
+    loss : {"cloning", "process", "discounted", "hinge"}
+        Cloning alone, or with a term in the costs of all iterates: the improvement reward, their discounted sum, or
+        a penalty on rises. See ``trc.losses``.
+    process_weight : float
+        Weight of that term.
+    reference : {"first", "first-detached", "teacher"}
+        Of the improvement reward.
+    discount : float
+        Of the discounted sum.
     weight_decay : float
         Decoupled (AdamW).
     max_grad_norm : float
@@ -47,6 +55,9 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     loss: str = "cloning"
+    process_weight: float = 0.1
+    reference: str = "first"
+    discount: float = 0.9
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     validation_fraction: float = 0.1
@@ -63,6 +74,10 @@ class TrainingConfig:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
         check_choice(self.loss, "loss", LOSSES)
         check_choice(self.schedule, "schedule", SCHEDULES)
+        check_choice(self.reference, "reference", REFERENCES)
+        check_real(self.process_weight, "process_weight", minimum=0)
+        if not 0 <= check_real(self.discount, "discount") <= 1:
+            raise ValueError(f"discount must lie between 0 and 1, got {self.discount}.")
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
@@ -72,6 +87,28 @@ class TrainingConfig:
         if unknown:
             raise ValueError(f"unknown training option {', '.join(unknown)}; known are {', '.join(known)}.")
         return cls(**options)
+
+
+def _process(attempt: Attempt, config: TrainingConfig) -> Tensor:
+    reward = improvement_reward(attempt.costs(), reference=config.reference, teacher_costs=attempt.teacher_costs)
+    return attempt.cloning() - config.process_weight * reward
+
+
+def _discounted(attempt: Attempt, config: TrainingConfig) -> Tensor:
+    cost = discounted_cost(attempt.costs(), attempt.teacher_costs, config.discount)
+    return attempt.cloning() + config.process_weight * cost
+
+
+def _hinge(attempt: Attempt, config: TrainingConfig) -> Tensor:
+    return attempt.cloning() + config.process_weight * rise_penalty(attempt.costs(), attempt.teacher_costs)
+
+
+LOSSES: dict[str, Callable[[Attempt, TrainingConfig], Tensor]] = {
+    "cloning": lambda attempt, config: attempt.cloning(),
+    "process": _process,
+    "discounted": _discounted,
+    "hinge": _hinge,
+}
 
 
 @dataclass(frozen=True)
@@ -137,12 +174,15 @@ def train(
 
     dtype = next(model.parameters()).dtype
     validation, training = (
-        [t.to(dtype) for t in (part.initial_states, part.target_states, part.control_sequences)]
+        [t.to(dtype) for t in (part.initial_states, part.target_states, part.control_sequences, part.costs)]
         for part in data.split(config.validation_fraction, seed=config.seed)
     )
     generator = torch.Generator().manual_seed(config.seed)
 
-    loss_of = LOSSES[config.loss]
+    def loss_of(initial: Tensor, target: Tensor, controls: Tensor, costs: Tensor) -> Tensor:
+        output = model(initial, target, return_all_iterations=True)
+        return LOSSES[config.loss](Attempt(problem, output, initial, target, controls, costs), config)
+
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     steps = math.ceil(len(training[0]) / config.batch_size)
     decay = (
@@ -161,8 +201,7 @@ def train(
         shuffled = torch.randperm(len(training[0]), generator=generator)
         total = 0.0
         for batch in shuffled.split(config.batch_size):
-            initial, target, controls = (t[batch] for t in training)
-            loss = loss_of(model(initial, target), controls)
+            loss = loss_of(*(t[batch] for t in training))
             _check_loss(loss.item(), epoch, config)
             optimizer.zero_grad()
             loss.backward()
@@ -182,11 +221,11 @@ def train(
 
 
 @torch.no_grad()
-def _validate(model: TinyRecursiveControl, tensors: list[Tensor], loss_of: Any) -> float:
+def _validate(model: TinyRecursiveControl, tensors: list[Tensor], loss_of: Callable[..., Tensor]) -> float:
     model.eval()
     total = 0.0
-    for initial, target, controls in zip(*(t.split(1024) for t in tensors), strict=True):
-        total += loss_of(model(initial, target), controls).item() * len(initial)
+    for part in zip(*(t.split(1024) for t in tensors), strict=True):
+        total += loss_of(*part).item() * len(part[0])
     return total / len(tensors[0])
 
 
