@@ -185,10 +185,7 @@ def of_clamps(problem, x, u, p):
 
 
 def of_matrices(problem, x, u, p):
-    return (
-        x @ torch.tensor([[0.9, 0.1], [-0.1, 0.8]], dtype=x.dtype)
-        + 0.1 * p["mu"] * torch.cat((u, u * u), -1).sin().sum()
-    )
+    return x @ torch.tensor([[0.9, 0.1], [-0.1, 0.8]], dtype=x.dtype) + 0.1 * torch.cat((u, u * u), -1).sin()
 
 
 ODD_STEPS = [
@@ -201,6 +198,7 @@ ODD_STEPS = [
     by_parameter_as_matrix,
     of_two_dimensions,
     of_clamps,
+    of_matrices,
 ]
 
 

@@ -6,7 +6,8 @@ iterates and rewards that they fall. The reward as it was proposed,
 .. math:: \frac{1}{K} \sum_{k=1}^{K} \frac{c_{k-1} - c_k}{c_0} = \frac{1 - c_K / c_0}{K},
 
 telescopes: the iterates between the first and the last cancel, and a *worse* first guess raises it. Dividing by another
-cost does not change that, taking the first iterate's cost as a mere number does, and so do the sums further below.
+cost does not change that; taking the first iterate's cost as a mere number does. A discounted sum of the costs never
+rewards a worse first guess, a penalty on rises only where the first refinement makes it worse still.
 """
 
 from __future__ import annotations

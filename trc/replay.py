@@ -41,7 +41,9 @@ class Plan:
         order = [one for one in in_order(outputs) if one.operation]
         for term in (term for one in order for term in one.terms if not isinstance(term, Expression)):
             number(term)
-        final = [number(output) for output in outputs if not isinstance(output, Expression)]
+        for output in outputs:
+            if not isinstance(output, Expression):
+                number(output)
         fixed = self.num_inputs + len(self.constants)
         for one in order:
             key = (one.operation, *(place[term] for term in one.terms))
