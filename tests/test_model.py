@@ -6,8 +6,10 @@ import torch
 from torch.nn import functional as F
 
 import trc
+from trc import ModelConfig
 from trc import TinyRecursiveControl as Model
-from trc.model.layers import ReasoningBlock
+from trc.model.config import TRM_STYLE
+from trc.model.layers import AttentionBlock, PlainBlock
 
 SMALL = {"latent_dim": 16, "hidden_dim": 24, "num_blocks": 2, "num_heads": 2, "seed": 0}
 
@@ -61,16 +63,26 @@ def test_parts_of_the_medium_network_are_those_of_the_design():
         "error encoder": 17_152,
         "control and error embedding": 2_048 + 384,
         "reasoning blocks": 3 * (66_048 + 256 + 65_920 + 256),
-        "residual decoder": 41_231,
+        "decoder": 41_231,
     }
 
 
 # Gradient
 
 
-@pytest.mark.parametrize("create", [Model.create_small, Model.create_two_level_small], ids=["one level", "two levels"])
-def test_every_parameter_learns(problem, draw, create):
-    model = create(problem=problem, feedback="error", seed=0).double()
+VARIANTS = {
+    "one level": {},
+    "two levels": {"use_two_level": True},
+    "TRM style": TRM_STYLE | {"learnable_initial_latents": True},
+    "plain blocks": {"reasoning": "mlp"},
+    "plain blocks, two levels, norm last": {"reasoning": "mlp", "use_two_level": True, "norm_first": False},
+    "full decoder": {"decoder": "full"},
+}
+
+
+@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
+def test_every_parameter_learns(problem, draw, settings):
+    model = Model.create_small(problem=problem, feedback="error", seed=0, **settings).double()
     initial, target = draw(problem.replace(target_range=((-1, 1), (-1, 1))), 16)
     assert (initial != 0).all() and (target != 0).all()
     label = torch.randn(16, problem.horizon, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -80,7 +92,8 @@ def test_every_parameter_learns(problem, draw, create):
         parts = zip(("q", "k", "v"), parameter.grad.chunk(3), strict=True) if "query_key_value" in name else []
         for part, gradient in parts or [("", parameter.grad)]:
             largest[name + part] = gradient.abs().max().item()
-    assert sum("query_key_value" in name for name in largest) == 2 * 3 * model.config.num_blocks
+    if model.config.reasoning == "attention":
+        assert sum("query_key_value" in name for name in largest) == 2 * 3 * model.config.num_blocks
     bound = 1e-8 * max(largest.values())
     assert not {name: value for name, value in largest.items() if value <= bound}
 
@@ -107,7 +120,7 @@ def two_levels_by_hand(model, initial, target, truncate=False):
         z_H = z_H + z_L
         for block in recursion.blocks:
             z_H = block(z_H, block.context(tokens[:, :0]))
-        u = (u + 2 * torch.tanh(model.decode_residual(torch.cat((z_H, u / 4), -1)))).clamp(-4, 4)
+        u = (u + 2 * torch.tanh(model.decode(torch.cat((z_H, u / 4), -1)))).clamp(-4, 4)
         iterates.append(u)
     return torch.stack(iterates, 1).unsqueeze(-1)
 
@@ -141,7 +154,7 @@ def test_truncated_gradient_of_an_iterate_is_that_of_its_own_cycle(double_integr
         return [gradient is not None and bool(gradient.any()) for gradient in gradients]
 
     assert [any(reached(k, guess)) for k in range(4)] == [True, True, False, False]
-    assert all(all(reached(k, list(model.decode_residual.parameters()))) for k in (1, 2, 3))
+    assert all(all(reached(k, list(model.decode.parameters()))) for k in (1, 2, 3))
     if model.config.use_two_level:
         start = [model.recursion.initial_z_H, model.recursion.initial_z_L]
         assert [any(reached(k, start)) for k in range(4)] == [False, True, False, False]
@@ -168,7 +181,11 @@ def test_two_level_checkpoint_comes_back(double_integrator, draw, tmp_path, lear
     assert torch.equal(back(*instances)["controls"], model.eval()(*instances)["controls"])
 
 
-# Attention
+# Blocks
+
+
+def block_config(**settings):
+    return ModelConfig.of_size("small", **settings)
 
 
 @pytest.mark.parametrize("num_heads", [1, 4])
@@ -176,7 +193,7 @@ def test_two_level_checkpoint_comes_back(double_integrator, draw, tmp_path, lear
 def test_attention_is_softmax_over_itself_the_context_and_zero(num_heads):
     torch.manual_seed(0)
     d, batch, tokens = 8, 3, 2
-    block = ReasoningBlock(d, 12, num_heads).double()
+    block = AttentionBlock(block_config(latent_dim=d, num_heads=num_heads)).double()
     z, context = torch.randn(batch, d).double(), torch.randn(batch, tokens, d).double()
     W, b = block.query_key_value.weight, block.query_key_value.bias
     width = d // num_heads
@@ -201,14 +218,63 @@ def test_attention_is_softmax_over_itself_the_context_and_zero(num_heads):
     torch.testing.assert_close(block(z, block.context(context)), expected)
 
 
-def test_order_of_the_context_does_not_matter():
+@pytest.mark.parametrize("reasoning", [AttentionBlock, PlainBlock])
+def test_order_of_the_context_does_not_matter(reasoning):
     torch.manual_seed(0)
-    block = ReasoningBlock(8, 12, 2).double()
+    block = reasoning(block_config(latent_dim=8, num_heads=2)).double()
     z, context = torch.randn(3, 8).double(), torch.randn(3, 3, 8).double()
     torch.testing.assert_close(block(z, block.context(context)), block(z, block.context(context.flip(1))))
 
 
+@torch.no_grad()
+def test_plain_block_adds_what_its_perceptron_makes_of_latent_and_context():
+    torch.manual_seed(0)
+    block = PlainBlock(block_config(latent_dim=8, num_heads=2)).double()
+    z, context = torch.randn(3, 8).double(), torch.randn(3, 2, 8).double()
+    first, _, second = block.feedforward
+    seen = F.layer_norm(z + context[:, 0] + context[:, 1], (8,))
+    torch.testing.assert_close(block(z, block.context(context)), z + second(F.silu(first(seen))))
+
+
+@torch.no_grad()
+def test_trm_style_block_normalises_what_its_halves_give_out():
+    torch.manual_seed(0)
+    block = AttentionBlock(block_config(latent_dim=8, num_heads=2, **TRM_STYLE)).double()
+    z, context = torch.randn(3, 8).double(), block.context(torch.randn(3, 2, 8).double())
+    rms = lambda v: v / (v.square().mean(-1, keepdim=True) + torch.finfo(v.dtype).eps).sqrt()  # noqa: E731
+    half = rms(z + block.attention_out(block.attend(z, context)))
+    gate, value = (half @ block.feedforward.gate_and_value.weight.T).split(4 * 8, -1)
+    updated = (gate / (1 + (-gate).exp()) * value) @ block.feedforward.out.weight.T
+    torch.testing.assert_close(block(z, context), rms(half + updated))
+    assert not any("bias" in name for name, _ in block.feedforward.named_parameters())
+
+
+def test_trm_style_is_two_level_with_fixed_initial_latents():
+    model = Model.create_trm_style("small", H_cycles=2)
+    assert model.config == ModelConfig.of_size("small", **TRM_STYLE, num_outer_cycles=2)
+    assert "recursion.initial_z_H" in model.state_dict()
+    assert not any("initial_z" in name for name, _ in model.named_parameters())
+    assert sum(count for _, count in model.parameter_table()) == model.num_parameters()
+
+
+@pytest.mark.parametrize("settings", [{}, TRM_STYLE, {"reasoning": "mlp"}], ids=["attention", "TRM style", "plain"])
+def test_dropout_changes_training_alone(draw, double_integrator, settings):
+    model = Model.create_small(problem=double_integrator, dropout=0.5, seed=0, **settings)
+    plain = Model.create_small(problem=double_integrator, seed=0, **settings)
+    instances = draw(double_integrator, 4, torch.float32)
+    assert not torch.equal(model(*instances)["controls"], model(*instances)["controls"])
+    assert torch.equal(model.eval()(*instances)["controls"], plain(*instances)["controls"])
+
+
 # Controls
+
+
+def test_full_decoder_writes_the_sequence_from_the_latent_alone(double_integrator, draw):
+    model = Model.create_small(problem=double_integrator, decoder="full", seed=0)
+    output = model(*draw(double_integrator, 4, torch.float32), return_all_iterations=True)
+    for k in range(1, 4):
+        expected = 4 * torch.tanh(model.decode(output["all_latents"][:, k])).unsqueeze(-1)
+        torch.testing.assert_close(output["all_controls"][:, k], expected)
 
 
 @pytest.mark.parametrize("factor", [1, 3, 30])

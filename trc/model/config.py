@@ -7,8 +7,15 @@ from typing import Any, Self
 
 from ..checks import check_choice, check_count, check_kind, check_real, check_reals
 from ..problems import Problem
+from .feedback import FEEDBACKS
 
-FEEDBACKS = ("none", "error")
+#: What a setting that is a choice may be.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "reasoning": ("attention", "mlp"),
+    "feedforward": ("silu", "swiglu"),
+    "norm": ("layer", "rms"),
+    "decoder": ("residual", "full"),
+}
 
 #: What the three sizes change together: width, depth and heads.
 SIZES: dict[str, dict[str, int]] = {
@@ -25,6 +32,16 @@ TWO_LEVEL_SIZES: dict[str, dict[str, int]] = {
     "large": SIZES["large"] | {"num_blocks": 3, "L_cycles": 6},
 }
 
+#: What the blocks of the Tiny Recursive Model do otherwise. Source: Jolicoeur-Martineau (2025).
+TRM_STYLE: dict[str, Any] = {
+    "use_two_level": True,
+    "feedforward": "swiglu",
+    "norm": "rms",
+    "norm_first": False,
+    "expansion": 4,
+    "learnable_initial_latents": False,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -35,7 +52,7 @@ class ModelConfig:
     state_dim, control_dim, control_horizon : int
         ``n``, ``m`` and ``T``.
     latent_dim, hidden_dim, num_blocks, num_heads : int
-        Width of the latent, width of every hidden layer, reasoning blocks, attention heads.
+        Width of the latent, width of the hidden layers of encoders and decoders, reasoning blocks, attention heads.
     num_outer_cycles : int
         Refinement iterations ``K``; the call may override it, since the weights are the same. With two levels these
         are the H-cycles.
@@ -49,8 +66,22 @@ class ModelConfig:
         Whether ``z_H`` and ``z_L`` start from parameters or from fixed random numbers.
     use_gradient_truncation : bool
         Cut the graph between refinements, so that each iterate's loss reaches its own cycle alone.
+    reasoning : {"attention", "mlp"}
+        Whether a block's latent attends to the context tokens, or is added to their sum.
+    feedforward : {"silu", "swiglu"}
+        The second half of a block: a perceptron with one hidden layer, or one with a gate and no biases.
+    expansion : int
+        Width of that hidden layer over the width of the latent.
+    norm : {"layer", "rms"}
+        LayerNorm, or RMSNorm, which neither centres nor shifts.
+    norm_first : bool
+        Whether a block normalises what goes into its halves, or what comes out of them.
+    dropout : float
+        Share of the blocks' updates that is dropped in training.
+    decoder : {"residual", "full"}
+        Whether a refinement adds a bounded step to the current controls, or writes the whole sequence anew.
     feedback : {"error", "none"}
-        What the simulator tells the network between iterations: the terminal error, or nothing.
+        What the simulator tells the network between iterations; see ``trc.model.feedback``.
     control_low, control_high : tuple of float, one a control dimension
     state_scale : tuple of float, one a state dimension
         States, targets and errors are divided by this (the problem's ranges, never sample statistics).
@@ -71,6 +102,13 @@ class ModelConfig:
     L_cycles: int = 4
     learnable_initial_latents: bool = True
     use_gradient_truncation: bool = False
+    reasoning: str = "attention"
+    feedforward: str = "silu"
+    expansion: int = 2
+    norm: str = "layer"
+    norm_first: bool = True
+    dropout: float = 0.0
+    decoder: str = "residual"
     feedback: str = "error"
     control_low: tuple[float, ...]
     control_high: tuple[float, ...]
@@ -80,13 +118,17 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("state_dim", "control_dim", "control_horizon", *SIZES["small"]):
             check_count(getattr(self, name), name)
-        for name in ("num_outer_cycles", "num_inner_cycles", "L_cycles"):
+        for name in ("num_outer_cycles", "num_inner_cycles", "L_cycles", "expansion"):
             check_count(getattr(self, name), name)
-        for name in ("use_two_level", "learnable_initial_latents", "use_gradient_truncation"):
+        for name in ("use_two_level", "learnable_initial_latents", "use_gradient_truncation", "norm_first"):
             check_kind(getattr(self, name), bool, name, "say True or False")
         if self.latent_dim % self.num_heads:
             raise ValueError(f"latent_dim {self.latent_dim} must be a multiple of num_heads {self.num_heads}.")
+        for name, known in CHOICES.items():
+            check_choice(getattr(self, name), name, known)
         check_choice(self.feedback, "feedback", FEEDBACKS)
+        if check_real(self.dropout, "dropout", minimum=0) >= 1:
+            raise ValueError(f"dropout must be below 1, got {self.dropout}.")
         sizes = {"control_low": self.control_dim, "control_high": self.control_dim, "state_scale": self.state_dim}
         for name, size in sizes.items():
             object.__setattr__(self, name, check_reals(getattr(self, name), name, size))

@@ -1,4 +1,4 @@
-"""The two building blocks: a small perceptron, and a reasoning block whose one query is the latent."""
+"""The building blocks: a small perceptron, and two reasoning blocks that update one latent in view of a context."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-KeysValues = tuple[Tensor, Tensor]
+from .config import ModelConfig
+
+#: What a block has computed from the context tokens: keys and values of attention, or the tokens' sum.
+Context = tuple[Tensor, ...]
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -14,8 +17,35 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.LayerNorm(hidden), nn.Linear(hidden, outputs))
 
 
-class ReasoningBlock(nn.Module):
-    """Pre-norm attention and feed-forward, with residual connections, on a single latent.
+class SwiGLU(nn.Module):
+    """A perceptron whose hidden layer is multiplied by a gate, without biases. Source: Shazeer (2020)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_and_value = nn.Linear(width, 2 * hidden, bias=False)
+        self.out = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``[B, d]`` to ``[B, d]``."""
+        gate, value = self.gate_and_value(z).chunk(2, -1)
+        return self.out(F.silu(gate) * value)
+
+
+def feedforward(config: ModelConfig) -> nn.Module:
+    """The second half of a reasoning block."""
+    d, hidden = config.latent_dim, config.expansion * config.latent_dim
+    if config.feedforward == "swiglu":
+        return SwiGLU(d, hidden)
+    return nn.Sequential(nn.Linear(d, hidden), nn.SiLU(), nn.Linear(hidden, d))
+
+
+def norm(config: ModelConfig) -> nn.Module:
+    """A normalisation of the latent."""
+    return (nn.RMSNorm if config.norm == "rms" else nn.LayerNorm)(config.latent_dim)
+
+
+class AttentionBlock(nn.Module):
+    """Attention and feed-forward, with residual connections, on a single latent.
 
     Self-attention over one token would be a constant: its softmax is always 1 and the query and key weights never
     learn. Here the latent is the one *query*; it attends to itself, to the context tokens, and to one zero key
@@ -24,36 +54,68 @@ class ReasoningBlock(nn.Module):
 
     Parameters
     ----------
-    latent_dim, hidden_dim, num_heads : int
+    config : ModelConfig
     """
 
-    def __init__(self, latent_dim: int, hidden_dim: int, num_heads: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.norm_attention = nn.LayerNorm(latent_dim)
-        self.query_key_value = nn.Linear(latent_dim, 3 * latent_dim)
-        self.attention_out = nn.Linear(latent_dim, latent_dim)
-        self.norm_feedforward = nn.LayerNorm(latent_dim)
-        self.feedforward = nn.Sequential(
-            nn.Linear(latent_dim, hidden_dim), nn.SiLU(), nn.Linear(hidden_dim, latent_dim)
-        )
+        d = config.latent_dim
+        self.num_heads = config.num_heads
+        self.norm_first = config.norm_first
+        self.norm_attention = norm(config)
+        self.query_key_value = nn.Linear(d, 3 * d)
+        self.attention_out = nn.Linear(d, d)
+        self.norm_feedforward = norm(config)
+        self.feedforward = feedforward(config)
+        self.dropout = nn.Dropout(config.dropout)
 
-    def context(self, tokens: Tensor) -> KeysValues:
+    def context(self, tokens: Tensor) -> Context:
         """Keys and values ``[B, heads, S + 1, d/heads]`` of context tokens ``[B, S, d]`` and the zero token."""
         d = tokens.shape[-1]
         weight, bias = self.query_key_value.weight[d:], self.query_key_value.bias[d:]
-        pair = F.pad(F.linear(self.norm_attention(tokens), weight, bias), (0, 0, 0, 1))  # (B, S+1, 2d)
+        tokens = self.norm_attention(tokens) if self.norm_first else tokens
+        pair = F.pad(F.linear(tokens, weight, bias), (0, 0, 0, 1))  # (B, S+1, 2d)
         key, value = pair.unflatten(-1, (2, self.num_heads, -1)).unbind(2)
         return key.transpose(1, 2), value.transpose(1, 2)
 
-    def forward(self, z: Tensor, context: KeysValues) -> Tensor:
+    def forward(self, z: Tensor, context: Context) -> Tensor:
         """Update the latent ``[B, d]`` from itself and the context's keys and values."""
-        z = z + self.attention_out(self.attend(self.norm_attention(z), context))
-        return z + self.feedforward(self.norm_feedforward(z))
+        if self.norm_first:
+            z = z + self.dropout(self.attention_out(self.attend(self.norm_attention(z), context)))
+            return z + self.dropout(self.feedforward(self.norm_feedforward(z)))
+        z = self.norm_attention(z + self.dropout(self.attention_out(self.attend(z, context))))
+        return self.norm_feedforward(z + self.dropout(self.feedforward(z)))
 
-    def attend(self, z: Tensor, context: KeysValues) -> Tensor:
+    def attend(self, z: Tensor, context: Context) -> Tensor:
         """Attention of the one query over itself, the context and the zero token ``[B, d]``."""
         query, key, value = self.query_key_value(z).unflatten(-1, (3, self.num_heads, 1, -1)).unbind(1)
         keys = torch.cat((context[0], key), 2)  # (B, heads, S+2, d/heads)
         values = torch.cat((context[1], value), 2)
         return F.scaled_dot_product_attention(query, keys, values).flatten(1)
+
+
+class PlainBlock(nn.Module):
+    """A feed-forward with a residual connection; the context tokens are simply added to what it reads.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.norm = norm(config)
+        self.feedforward = feedforward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def context(self, tokens: Tensor) -> Context:
+        """The sum ``[B, d]`` of context tokens ``[B, S, d]``."""
+        return (tokens.sum(1),)
+
+    def forward(self, z: Tensor, context: Context) -> Tensor:
+        """Update the latent ``[B, d]`` from itself and the context's sum."""
+        seen = z + context[0]
+        if self.norm_first:
+            return z + self.dropout(self.feedforward(self.norm(seen)))
+        return self.norm(z + self.dropout(self.feedforward(seen)))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .layers import KeysValues, ReasoningBlock, perceptron
+from .feedback import FEEDBACKS
+from .layers import AttentionBlock, Context, PlainBlock, perceptron
 
 #: What is carried from one refinement to the next, each ``[B, d]``: ``(z,)``, or ``(z_H, z_L)``. The first is decoded.
 Latents = tuple[Tensor, ...]
@@ -15,8 +16,8 @@ Latents = tuple[Tensor, ...]
 class Recursion(nn.Module):
     """The reasoning blocks, and what they attend to beside the latent.
 
-    Problem, controls and error do not change within an outer cycle, so each block computes their keys and values
-    once (:meth:`context`) and uses them in all inner cycles.
+    Problem, controls and error do not change within an outer cycle, so each block computes what it needs of them once
+    (:meth:`context`) and uses it in all inner cycles.
 
     Parameters
     ----------
@@ -27,15 +28,16 @@ class Recursion(nn.Module):
         super().__init__()
         d = config.latent_dim
         self.config = config
-        self.blocks = nn.ModuleList(
-            ReasoningBlock(d, config.hidden_dim, config.num_heads) for _ in range(config.num_blocks)
-        )
+        block = AttentionBlock if config.reasoning == "attention" else PlainBlock
+        self.blocks = nn.ModuleList(block(config) for _ in range(config.num_blocks))
         self.embed_controls = nn.Linear(config.control_horizon * config.control_dim, d)
-        self.embed_error = nn.Linear(config.state_dim, d)
-        self.encode_error = perceptron(config.state_dim, d, d)
+        kind = FEEDBACKS[config.feedback] or FEEDBACKS["error"]
+        features = kind.size(config.state_dim, config.control_dim, config.control_horizon)
+        self.embed_error = nn.Linear(features, d)
+        self.encode_error = perceptron(features, d, d)
 
-    def context(self, problem: Tensor, controls: Tensor, error: Tensor | None) -> list[KeysValues]:
-        """Keys and values of the context tokens, for each block.
+    def context(self, problem: Tensor, controls: Tensor, error: Tensor | None) -> list[Context]:
+        """What each block needs of the context tokens.
 
         Parameters
         ----------
@@ -43,8 +45,8 @@ class Recursion(nn.Module):
             Encoding of current state, target and time.
         controls : Tensor ``[B, T·m]``
             The current controls, scaled to [-1, 1].
-        error : Tensor ``[B, n]`` or None
-            Scaled terminal error of the current controls; None without a simulator.
+        error : Tensor ``[B, f]`` or None
+            What the feedback shows of the current controls; None without a simulator.
         """
         tokens = [problem, self.embed_controls(controls)]
         if error is not None:
@@ -52,10 +54,10 @@ class Recursion(nn.Module):
         stacked = torch.stack(tokens, 1)  # (B, 2 or 3, d)
         return [block.context(stacked) for block in self.blocks]
 
-    def think(self, z: Tensor, context: list[KeysValues]) -> Tensor:
+    def think(self, z: Tensor, context: list[Context]) -> Tensor:
         """The latent ``[B, d]`` after one pass through all blocks."""
-        for block, keys_values in zip(self.blocks, context, strict=True):
-            z = block(z, keys_values)
+        for block, seen in zip(self.blocks, context, strict=True):
+            z = block(z, seen)
         return z
 
 
@@ -66,7 +68,7 @@ class SingleLevel(Recursion):
         """The latent before the first refinement, from the problem's encoding ``[B, d]``."""
         return (problem,)
 
-    def forward(self, latents: Latents, context: list[KeysValues]) -> Latents:
+    def forward(self, latents: Latents, context: list[Context]) -> Latents:
         """The latent after the inner cycles of one refinement."""
         (z,) = latents
         for _ in range(self.config.num_inner_cycles):
@@ -94,7 +96,7 @@ class TwoLevel(Recursion):
         """Both latents before the first refinement, the same for every problem."""
         return self.initial_z_H.expand_as(problem), self.initial_z_L.expand_as(problem)
 
-    def forward(self, latents: Latents, context: list[KeysValues]) -> Latents:
+    def forward(self, latents: Latents, context: list[Context]) -> Latents:
         """Both latents after one H-cycle."""
         z_H, z_L = latents
         for _ in range(self.config.L_cycles):

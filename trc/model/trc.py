@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from ..checks import check_count, check_tensor
 from ..problems import Problem
-from ..simulation import Dynamics, rollout
-from .config import ModelConfig
+from ..simulation import Dynamics
+from .config import TRM_STYLE, ModelConfig
+from .feedback import FEEDBACKS, Simulator
 from .layers import perceptron
 from .recursion import SingleLevel, TwoLevel
 
@@ -46,7 +47,7 @@ class TinyRecursiveControl(nn.Module):
         self.encode_state = perceptron(2 * config.state_dim + 1, hidden, d)
         self.initial_controls = perceptron(d, hidden, flat)
         self.recursion = (TwoLevel if config.use_two_level else SingleLevel)(config)
-        self.decode_residual = perceptron(d + flat, hidden, flat)
+        self.decode = perceptron(d + flat if config.decoder == "residual" else d, hidden, flat)
         self._start_small()
         low, high = torch.tensor(config.control_low), torch.tensor(config.control_high)
         self.register_buffer("control_low", low, persistent=False)
@@ -106,6 +107,14 @@ class TinyRecursiveControl(nn.Module):
         """Latent 256, 3 blocks for both latents, 3 H-cycles of 6 L-cycles. See :meth:`create`."""
         return cls.create("large", use_two_level=True, num_outer_cycles=H_cycles, **settings)
 
+    @classmethod
+    def create_trm_style(cls, size: str = "medium", *, H_cycles: int = 3, **settings: Any) -> Self:
+        """Two levels with SwiGLU, RMSNorm after each half of a block, expansion 4 and fixed initial latents.
+
+        See :meth:`create` for `size` and `settings`.
+        """
+        return cls.create(size, **{**TRM_STYLE, "num_outer_cycles": H_cycles, **settings})
+
     def forward(
         self,
         current_state: Tensor,
@@ -148,38 +157,35 @@ class TinyRecursiveControl(nn.Module):
                 "convert them with .to(), or the model with .double()."
             )
         iterations = config.num_outer_cycles if iterations is None else check_count(iterations, "iterations", 0)
-        simulate = self._simulator(dynamics_fn)
+        simulator = self._simulator(dynamics_fn)
 
         problem = self.encode_state(self._inputs(current_state, target_state, time_remaining))  # (B, d)
-        latents, controls = self.recursion.start(problem), self._initial(problem)
-        all_controls, all_latents, all_states, errors = [controls], [latents], [], []
+        latents, controls = self.recursion.start(problem), self._within_bounds(self.initial_controls(problem))
+        all_controls, all_latents, observations = [controls], [latents], []
         for k in range(iterations):
             if config.use_gradient_truncation and k > 0:
                 latents, controls = tuple(z.detach() for z in latents), controls.detach()
-            error = None
-            if simulate is not None:
-                states = self._simulate(simulate, current_state, controls)
-                errors.append((states[:, -1] if states.ndim == 3 else states) - target_state)
-                all_states.append(states)
-                error = errors[-1] / self.state_scale
+            features = None
+            if simulator is not None:
+                observe = FEEDBACKS[config.feedback].observe
+                observations.append(observe(simulator, current_state, target_state, controls, self.state_scale))
+                features = observations[-1].features
             scaled = self._scale(controls).flatten(1)
-            latents = self.recursion(latents, self.recursion.context(problem, scaled, error))
-            residual = torch.tanh(self.decode_residual(torch.cat((latents[0], scaled), -1))).view_as(controls)
-            step = residual * (self.control_high - self.control_low) / 4  # at most half a symmetric bound
-            controls = (controls + step).clamp(self.control_low, self.control_high)
+            latents = self.recursion(latents, self.recursion.context(problem, scaled, features))
+            controls = self._refine(latents[0], controls, scaled)
             all_controls.append(controls)
             all_latents.append(latents)
 
         output = {"controls": controls}
-        if simulate is not None:
+        if simulator is not None:
             none = current_state.new_zeros(len(current_state), 0, config.state_dim)
-            output["errors"] = torch.stack(errors, 1) if errors else none
+            output["errors"] = torch.stack([seen.error for seen in observations], 1) if observations else none
         if return_all_iterations:
             output["all_controls"] = torch.stack(all_controls, 1)
             for name, latent in zip(("all_latents", "all_low_latents"), zip(*all_latents, strict=True), strict=False):
                 output[name] = torch.stack(latent, 1)
-            if all_states and all_states[0].ndim == 3:
-                output["all_states"] = torch.stack(all_states, 1)
+            if observations and observations[0].states.ndim == 3:
+                output["all_states"] = torch.stack([seen.states for seen in observations], 1)
         return output
 
     def num_parameters(self) -> int:
@@ -200,7 +206,7 @@ class TinyRecursiveControl(nn.Module):
             ("control and error embedding", count(recursion.embed_controls, recursion.embed_error)),
             ("reasoning blocks", count(recursion.blocks)),
             *([("initial latents", sum(p.numel() for p in recursion.parameters(recurse=False)))] if two_level else []),
-            ("residual decoder", count(self.decode_residual)),
+            ("decoder", count(self.decode)),
         ]
 
     def _start_small(self) -> None:
@@ -208,7 +214,7 @@ class TinyRecursiveControl(nn.Module):
 
         Otherwise the first steps run into the bounds, where clipping passes no gradient, and training stays there.
         """
-        for decoder in (self.initial_controls, self.decode_residual):
+        for decoder in (self.initial_controls, self.decode):
             with torch.no_grad():
                 decoder[-1].weight.mul_(0.1)
                 decoder[-1].bias.mul_(0.1)
@@ -223,40 +229,32 @@ class TinyRecursiveControl(nn.Module):
         time = time.expand(len(current), 1) / self.config.time_scale
         return torch.cat((current / self.state_scale, target / self.state_scale, time), -1)
 
-    def _initial(self, problem: Tensor) -> Tensor:
-        """The first guess ``[B, T, m]``, inside the bounds by a tanh."""
-        unit = torch.tanh(self.initial_controls(problem)).unflatten(-1, (self.config.control_horizon, -1))
+    def _within_bounds(self, decoded: Tensor) -> Tensor:
+        """Controls ``[B, T, m]`` from what a decoder wrote ``[B, T·m]``, inside their bounds by a tanh."""
+        unit = torch.tanh(decoded).unflatten(-1, (self.config.control_horizon, -1))
         return self.control_low + (unit + 1) / 2 * (self.control_high - self.control_low)
+
+    def _refine(self, z: Tensor, controls: Tensor, scaled: Tensor) -> Tensor:
+        """The next controls ``[B, T, m]``, from the latent and the current ones (also `scaled`, ``[B, T·m]``)."""
+        if self.config.decoder == "full":
+            return self._within_bounds(self.decode(z))
+        residual = torch.tanh(self.decode(torch.cat((z, scaled), -1))).view_as(controls)
+        step = residual * (self.control_high - self.control_low) / 4  # at most half a symmetric bound
+        return (controls + step).clamp(self.control_low, self.control_high)
 
     def _scale(self, controls: Tensor) -> Tensor:
         """Controls mapped from their bounds to [-1, 1]."""
         return 2 * (controls - self.control_low) / (self.control_high - self.control_low) - 1
 
-    def _simulator(self, dynamics_fn: Dynamics | None) -> Dynamics | None:
+    def _simulator(self, dynamics_fn: Dynamics | None) -> Simulator | None:
         """What simulates between iterations, or None where feedback is off or no simulator is known."""
         if self.config.feedback == "none":
             return None
-        if dynamics_fn is not None:
-            return dynamics_fn
-        if self.problem is not None:
-            problem = self.problem
-            return lambda initial, controls: rollout(problem, initial, controls)
+        if dynamics_fn is not None or self.problem is not None:
+            return Simulator(self.problem, dynamics_fn)
         if self.needs_simulator:
             raise ValueError(
                 "this model was trained with simulator feedback and has no simulator: set model.problem, "
                 "or pass dynamics_fn."
             )
         return None
-
-    def _simulate(self, simulate: Dynamics, initial: Tensor, controls: Tensor) -> Tensor:
-        states = simulate(initial, controls)
-        n, horizon = self.config.state_dim, self.config.control_horizon
-        if not isinstance(states, Tensor) or states.shape not in {(len(initial), n), (len(initial), horizon + 1, n)}:
-            got = list(states.shape) if isinstance(states, Tensor) else type(states).__name__
-            raise ValueError(
-                f"dynamics_fn must return final states [{len(initial)}, {n}] or trajectories "
-                f"[{len(initial)}, {horizon + 1}, {n}], got {got}."
-            )
-        if not torch.isfinite(states).all():
-            raise ValueError("dynamics_fn returned states that are not finite; check it with the same controls.")
-        return states.to(initial)
