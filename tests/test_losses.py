@@ -1,11 +1,14 @@
 """What the losses reward, by hand and by identity."""
 
+import math
+from functools import partial
+
 import pytest
 import torch
 from plain import step_by_step
 
 import trc
-from trc.losses import discounted_cost, improvement_reward, iterate_costs, rise_penalty
+from trc.losses import discounted_cost, improvement_reward, iterate_costs, rise_penalty, trajectory_loss, value_loss
 
 COSTS = torch.tensor([[8.0, 4.0, 6.0, 2.0], [10.0, 5.0, 5.0, 5.0]], dtype=torch.float64)
 TEACHER = torch.tensor([2.0, 4.0], dtype=torch.float64)
@@ -68,7 +71,7 @@ def test_iterate_costs_are_those_of_each_iterate(problem, draw, feedback, create
     initial, target = draw(problem, 5)
     output = model(initial, target, return_all_iterations=True)
     assert ("all_states" in output) == (feedback == "error")
-    costs = iterate_costs(problem, output, initial, target)
+    costs = iterate_costs(output, initial, target, partial(trc.rollout, problem), problem.cost)
     assert costs.shape == (5, 4)
     for k in range(4):
         controls = output["all_controls"][:, k]
@@ -76,19 +79,45 @@ def test_iterate_costs_are_those_of_each_iterate(problem, draw, feedback, create
         torch.testing.assert_close(costs[:, k], expected)
 
 
-def test_only_the_last_iterate_is_simulated_again(double_integrator, draw, monkeypatch):
+def test_only_the_last_iterate_is_simulated_again(double_integrator, draw):
     model = trc.TinyRecursiveControl.create_small(problem=double_integrator, feedback="error").double()
     initial, target = draw(double_integrator, 5)
     output = model(initial, target, return_all_iterations=True)
     simulated = []
 
-    def counting(problem, initial, controls):
+    def counting(initial, controls):
         simulated.append(len(controls))
-        return trc.rollout(problem, initial, controls)
+        return trc.rollout(double_integrator, initial, controls)
 
-    monkeypatch.setattr("trc.losses.rollout", counting)
-    iterate_costs(double_integrator, output, initial, target)
+    iterate_costs(output, initial, target, counting, double_integrator.cost)
     assert simulated == [5]
+
+
+def test_final_states_alone_have_no_cost(double_integrator, draw):
+    model = trc.TinyRecursiveControl.create_small(problem=double_integrator, feedback="none").double()
+    initial, target = draw(double_integrator, 5)
+    output = model(initial, target, return_all_iterations=True)
+    final = lambda x, u: trc.rollout(double_integrator, x, u)[:, -1]  # noqa: E731
+    with pytest.raises(ValueError, match=r"needs trajectories \[B, T\+1, n\], but dynamics_fn returned final states"):
+        iterate_costs(output, initial, target, final, double_integrator.cost)
+
+
+def test_trajectory_loss_counts_each_instance_relative_to_its_own_cost():
+    costs = torch.tensor([1.0, math.e**3], dtype=torch.float64, requires_grad=True)
+    loss = trajectory_loss(costs)
+    loss.backward()
+    assert loss.item() == pytest.approx(1.5)
+    torch.testing.assert_close(costs.grad * costs.detach(), torch.full((2,), 0.5, dtype=torch.float64))
+
+
+def test_value_loss_moves_the_prediction_and_not_the_costs():
+    predicted = torch.tensor([[1.0, math.e]], dtype=torch.float64, requires_grad=True)
+    costs = torch.tensor([[math.e**2, math.e]], dtype=torch.float64, requires_grad=True)
+    loss = value_loss(predicted, costs)
+    loss.backward()
+    assert loss.item() == pytest.approx((2**2 + 0) / 2)
+    assert predicted.grad[0, 0] < 0  # too low
+    assert costs.grad is None
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 import dataclasses
+import json
 import math
+from functools import partial
 
 import pytest
 import torch
 
 import trc
-from trc import training
+from trc.checkpoints import load_value_predictor, read_training_record
+from trc.training import folder, loop
+from trc.training.schedules import PLATEAU, learning_rate
 
 TINY = {"latent_dim": 32, "hidden_dim": 64, "num_blocks": 1, "num_outer_cycles": 2, "num_inner_cycles": 1}
 FAST = {"epochs": 2, "batch_size": 16}
@@ -48,8 +52,10 @@ def test_same_seed_gives_the_same_weights_and_leaves_the_global_state(double_int
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "none"])
-def test_steps_are_those_of_a_loop_written_out(double_integrator, data, schedule):
+@pytest.mark.parametrize(
+    ("schedule", "optimizer"), [("cosine", "adamw"), ("none", "adamw"), ("step", "adamw"), ("none", "adam")]
+)
+def test_steps_are_those_of_a_loop_written_out(double_integrator, data, schedule, optimizer):
     same = {  # copies of one sample, so that neither the split nor the order matters
         name: getattr(data, name)[:1].repeat_interleave(8, 0)
         for name in ("initial_states", "target_states", "control_sequences", "state_trajectories", "costs")
@@ -57,12 +63,17 @@ def test_steps_are_those_of_a_loop_written_out(double_integrator, data, schedule
     data = dataclasses.replace(data, **same)
     model, reference = tiny(double_integrator).double(), tiny(double_integrator).double()
     options = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "max_grad_norm": 0.1, "weight_decay": 0.01}
-    history = trc.train(model, data, **options, schedule=schedule, validation_fraction=0.25)
+    history = trc.train(model, data, **options, schedule=schedule, optimizer=optimizer, validation_fraction=0.25)
     assert history.best_epoch == 3  # so these are the last weights
 
-    optimizer = torch.optim.AdamW(reference.parameters(), weight_decay=0.01)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
+    optimizer = kind(reference.parameters(), weight_decay=0.01)
     for step in range(4 * 2):  # six samples are two batches
-        decay = (1 + math.cos(math.pi * step / 8)) / 2 if schedule == "cosine" else 1
+        decay = {
+            "cosine": (1 + math.cos(math.pi * step / 8)) / 2,
+            "step": [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01][step],
+            "none": 1,
+        }[schedule]
         optimizer.param_groups[0]["lr"] = 1e-3 * decay
         optimizer.zero_grad()
         output = reference(data.initial_states[:1], data.target_states[:1])
@@ -79,11 +90,11 @@ def test_steps_are_those_of_a_loop_written_out(double_integrator, data, schedule
 def test_model_ends_with_the_weights_of_the_best_epoch(monkeypatch, data, losses):
     seen = []
 
-    def validate(model, *_):
+    def validate(*_):
         seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return losses[len(seen) - 1]
 
-    monkeypatch.setattr(training, "_validate", validate)
+    monkeypatch.setattr(loop, "_validate", validate)
     model = tiny()
     history = trc.train(model, data, epochs=3, batch_size=16)
     best = losses.index(1.0)
@@ -131,11 +142,16 @@ def test_cloning_loss_is_the_mean_square_of_the_last_iterate():
     [
         ({"momentum": 0.9}, "unknown training option momentum; known are epochs, batch_size, .*seed"),
         ({"loss": "hings"}, "unknown loss 'hings'; known are cloning, process"),
-        ({"schedule": "linear"}, "unknown schedule 'linear'; known are cosine, none"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'; known are cosine, step, plateau, none"),
         ({"epochs": 0}, "epochs must be a whole number, 1 or more, got 0"),
         ({"batch_size": -1}, "batch_size must be a whole number, 1 or more, got -1"),
         ({"learning_rate": float("nan")}, "learning_rate must be a positive number, got nan"),
         ({"max_grad_norm": 0.0}, "max_grad_norm must be a positive number, got 0.0"),
+        ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; known are adam, adamw"),
+        ({"device": "gpu"}, "unknown device 'gpu'; known are cpu, cuda"),
+        ({"patience": -1}, "patience must be a whole number, 0 or more, got -1"),
+        ({"value_weight": float("inf")}, "value_weight must be a number of at least 0, got inf"),
+        ({"jobs": 0}, "jobs must be a whole number, 1 or more, got 0"),
         ({"weight_decay": -1.0}, "weight_decay must be a number of at least 0"),
         ({"validation_fraction": 1.0}, "validation_fraction must lie between 0 and 1, got 1.0"),
     ],
@@ -160,7 +176,9 @@ def test_model_of_other_dimensions_is_refused(data):
 
 def test_exploding_loss_is_reported_with_its_remedy(data):
     huge = dataclasses.replace(data, control_sequences=data.control_sequences * 1e25)
-    with pytest.raises(ValueError, match=r"the loss became inf in epoch 1; lower learning_rate \(now 0.001\)"):
+    with pytest.raises(
+        ValueError, match=r"the loss or its gradient became inf in epoch 1; lower learning_rate \(now 0.001\)"
+    ):
         trc.train(tiny(), huge, **FAST)
 
 
@@ -178,6 +196,7 @@ def test_one_sample_cannot_be_trained_on(double_integrator):
         {"loss": "process", "reference": "teacher", "process_weight": 1.0},
         {"loss": "discounted", "discount": 0.5},
         {"loss": "hinge"},
+        {"loss": "trajectory"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -203,6 +222,243 @@ def test_process_loss_is_cloning_less_the_weighted_reward(double_integrator):
     part = data.split(0.1, seed=0)[1]
     initial, target = part.initial_states.float(), part.target_states.float()
     output = model(initial, target, return_all_iterations=True)
-    costs = trc.losses.iterate_costs(double_integrator, output, initial, target)
+    costs = trc.losses.iterate_costs(
+        output, initial, target, partial(trc.rollout, double_integrator), double_integrator.cost
+    )
     reward = ((costs[:, 0] - costs[:, -1]) / costs[:, 0]).mean().item() / 3
     assert first[0] - first[2] == pytest.approx(2 * reward, rel=1e-4)
+
+
+# Schedules and stopping
+
+
+def test_learning_rates_by_hand():
+    rates = lambda schedule: [learning_rate(schedule, 2.0, p, []) for p in (0, 0.5, 0.75, 1)]  # noqa: E731
+    assert rates("none") == [2, 2, 2, 2]
+    assert rates("cosine") == pytest.approx([2, 1, 1 - math.sqrt(0.5), 0])
+    assert rates("step") == pytest.approx([2, 0.2, 0.02, 0.02])
+
+
+def test_plateau_halves_the_rate_after_epochs_without_a_lower_loss():
+    falling, flat = [5.0, 4.0, 3.0], [3.0] * PLATEAU
+    rate = partial(learning_rate, "plateau", 1.0, 0.5)
+    assert rate([]) == rate(falling) == rate(falling + flat[1:]) == 1
+    assert rate(falling + flat) == rate(falling + flat + [2.0]) == 0.5
+    assert rate(falling + flat + flat) == 0.25
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(2, 4), (3, 5), (0, 6)])
+def test_training_stops_when_patience_is_out(monkeypatch, data, patience, epochs):
+    losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(loop, "_validate", lambda *_: next(losses))
+    history = trc.train(tiny(), data, epochs=6, patience=patience)
+    assert len(history.validation_loss) == epochs
+    assert history.best_epoch == 1
+
+
+def test_epochs_to_convergence_by_hand():
+    history = trc.History(validation_loss=[10.0, 5.0, 1.5, 1.0, 0.5, 0.9])  # from 10 to 0.5; nine tenths of it at 1.45
+    assert history.epochs_to_convergence() == 4
+    assert history.epochs_to_convergence(tolerance=0.5) == 2
+    assert history.epochs_to_convergence(tolerance=0.0) == 5
+
+
+# Threads
+
+
+@pytest.mark.parametrize("loss", ["cloning", "process"])
+def test_weights_do_not_depend_on_the_number_of_threads(monkeypatch, double_integrator, data, loss):
+    monkeypatch.setattr(loop, "PART", 5)
+    weights = []
+    for jobs in (1, 2, 3):
+        model = tiny(double_integrator)
+        trc.train(model, data, loss=loss, jobs=jobs, **FAST)
+        weights.append(torch.nn.utils.parameters_to_vector(model.parameters()))
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient(monkeypatch, double_integrator, data):
+    weights = []
+    for part in (5, 256):
+        monkeypatch.setattr(loop, "PART", part)
+        model = tiny(double_integrator).double()
+        trc.train(model, data, schedule="none", optimizer="adam", **FAST)
+        weights.append(torch.nn.utils.parameters_to_vector(model.parameters()))
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-9)
+
+
+# Value predictor
+
+
+def test_value_predictor_learns_the_costs_of_the_iterates(double_integrator):
+    data = trc.generate_dataset(double_integrator, 512, seed=1)
+    model = tiny(double_integrator)
+    predictor = trc.ValuePredictor.create(32, "small")
+    trc.train(model, data, value_predictor=predictor, value_weight=1.0, epochs=30, learning_rate=3e-3)
+    initial, target = double_integrator.sample(200, generator=torch.Generator().manual_seed(9))
+    with torch.no_grad():
+        output = model(initial, target, return_all_iterations=True)
+        costs = trc.losses.iterate_costs(
+            output, initial, target, partial(trc.rollout, double_integrator), double_integrator.cost
+        )
+        wrong = predictor(output["all_latents"]).log() - costs.log()
+    unexplained = wrong.square().mean(0) / costs.log().var(0)
+    assert unexplained[0] < 0.3  # the guess before any refinement is judged best
+    assert unexplained.mean() < 0.7
+
+
+def test_value_predictor_is_kept_beside_the_model(tmp_path, double_integrator, data):
+    model, predictor = tiny(double_integrator), trc.ValuePredictor(32, 8)
+    trc.train(model, data, value_predictor=predictor, output_dir=tmp_path, **FAST)
+    back = load_value_predictor(tmp_path / "best_model.safetensors")
+    z = torch.randn(3, 32)
+    assert torch.equal(back(z), predictor(z))
+    assert torch.equal(trc.load_model(tmp_path / "best_model.safetensors").decode[0].weight, model.decode[0].weight)
+    trc.save_model(model, tmp_path / "alone.safetensors")
+    assert load_value_predictor(tmp_path / "alone.safetensors") is None
+
+
+def test_value_predictor_of_another_width_is_refused(data):
+    with pytest.raises(ValueError, match="reads latents of 64, the model has 32"):
+        trc.train(tiny(), data, value_predictor=trc.ValuePredictor.create(64), **FAST)
+
+
+# The folder of a run
+
+RUN = {"epochs": 5, "batch_size": 16, "learning_rate": 3e-3}
+
+
+class Stop(Exception):
+    pass
+
+
+def interrupt_after(monkeypatch, epochs):
+    """Let training be interrupted once so many epochs are written."""
+    keep = folder.RunFolder.keep
+
+    def stop(self, modules, optimizer, best, history):
+        keep(self, modules, optimizer, best, history)
+        if len(history.train_loss) == epochs:
+            raise Stop
+
+    monkeypatch.setattr(folder.RunFolder, "keep", stop)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"schedule": "plateau", "optimizer": "adam", "weight_decay": 0.1}, {"loss": "process"}, {"patience": 1}],
+    ids=str,
+)
+@pytest.mark.parametrize("settings", [{}, {"dropout": 0.2, "feedback": "none"}], ids=str)
+def test_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, double_integrator, data, options, settings):
+    def run(place):
+        model, predictor = tiny(double_integrator, **settings), None
+        if not options:
+            torch.manual_seed(0)
+            predictor = trc.ValuePredictor(32, 8)
+        return trc.train(model, data, output_dir=place, value_predictor=predictor, **RUN | options)
+
+    whole = run(tmp_path / "whole")
+    for epochs in (2, 4):
+        with monkeypatch.context() as patch, pytest.raises(Stop):
+            interrupt_after(patch, min(epochs, len(whole.train_loss) - 1))
+            run(tmp_path / "parts")
+            raise Stop  # patience was out before
+    assert run(tmp_path / "parts") == whole
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert names == {
+        "best_model.safetensors",
+        "last_model.safetensors",
+        "training_state.safetensors",
+        "training_stats.json",
+        "training_curves.png",
+    }
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+
+
+def test_finished_run_is_not_run_again(tmp_path, monkeypatch, double_integrator, data):
+    first = tiny(double_integrator)
+    history = trc.train(first, data, output_dir=tmp_path, **RUN)
+    monkeypatch.setattr(loop, "_step", None)
+    model = tiny(double_integrator)
+    assert trc.train(model, data, output_dir=tmp_path, **RUN) == history
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), first.parameters(), strict=True))
+
+
+def test_folder_has_the_best_and_the_last_weights_and_says_how_they_were_made(tmp_path, double_integrator, data):
+    model = tiny(double_integrator)
+    history = trc.train(model, data, output_dir=tmp_path, **RUN, schedule="none")
+    best = trc.load_model(tmp_path / "best_model.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(best.parameters(), model.parameters(), strict=True))
+    stats = json.loads((tmp_path / "training_stats.json").read_text())
+    assert stats["finished"]
+    assert stats["history"] == dataclasses.asdict(history)
+    assert stats["best_epoch"] == history.best_epoch
+    assert stats["recipe"]["training"]["learning_rate"] == 3e-3
+    record = read_training_record(tmp_path / "last_model.safetensors")
+    assert record["recipe"]["data"]["seed"] == 1
+    assert record["history"] == dataclasses.asdict(history)
+    assert (tmp_path / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 6}, r"holds another run: it differs in epochs \(5 there, 6 here\); choose another folder"),
+        ({"feedback": "none"}, r"differs in feedback \('error' there, 'none' here\)"),
+        ({"seed": 1}, r"differs in initial_weights \("),
+        ({"data": 2}, r"differs in seed \(1 there, 2 here\); sha256 \("),
+    ],
+    ids=str,
+)
+def test_folder_of_another_run_is_refused(tmp_path, double_integrator, data, change, message):
+    trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    model = tiny(double_integrator, **{k: v for k, v in change.items() if k in ("feedback", "seed")})
+    other = trc.generate_dataset(double_integrator, 40, seed=change["data"]) if "data" in change else data
+    with pytest.raises(ValueError, match=message):
+        trc.train(model, other, output_dir=tmp_path, **RUN | {k: v for k, v in change.items() if k == "epochs"})
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_damaged_state_is_refused(tmp_path, double_integrator, data):
+    trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
+    state = tmp_path / "training_state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"is not a readable state of a training .*; remove it to begin anew"):
+        trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
+
+
+def test_loss_that_explodes_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, double_integrator, data):
+    good = tmp_path / "good"
+    trc.train(tiny(double_integrator), data, output_dir=good, **RUN | {"epochs": 2}, schedule="none")
+    objective = trc.training.supervised.objective
+
+    def explode(*arguments):
+        loss_of, calls = objective(*arguments), []
+
+        def loss(*batch):
+            calls.append(0)  # three steps and one validation an epoch
+            return loss_of(*batch) * (math.nan if len(calls) == 10 else 1)
+
+        return loss
+
+    monkeypatch.setattr("trc.training.supervised.objective", explode)
+    model, place = tiny(double_integrator), tmp_path / "run"
+    with pytest.raises(ValueError, match=r"became nan in epoch 3; lower learning_rate .*best_model.safetensors has"):
+        trc.train(model, data, output_dir=place, **RUN, schedule="none")
+    best = trc.load_model(place / "best_model.safetensors")
+    for a, b, c in zip(
+        best.parameters(), trc.load_model(good / "best_model.safetensors").parameters(), model.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+
+
+def test_output_folder_that_cannot_be_made_is_an_error_before_training(tmp_path, monkeypatch, data):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(loop, "_step", None)
+    with pytest.raises(OSError, match="file"):
+        trc.train(tiny(), data, output_dir=tmp_path / "file" / "run", **RUN)

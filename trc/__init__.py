@@ -5,7 +5,7 @@ from .datasets import EVALUATION_SETS, EXPERTS, Dataset, evaluation_set, generat
 from .evaluation import aggregate, evaluate, instance_metrics, monotone_share, propose, random_controls
 from .experts import Trajectory, ilqr, lqr, lqr_gains, minimum_energy, optimum, riccati
 from .losses import cloning_loss
-from .model import SIZES, ModelConfig, TinyRecursiveControl
+from .model import SIZES, ModelConfig, TinyRecursiveControl, ValuePredictor
 from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
 from .simulation import Costate, costate, rollout
 from .steps import step_jacobians
@@ -25,6 +25,7 @@ __all__ = [
     "TinyRecursiveControl",
     "TrainingConfig",
     "Trajectory",
+    "ValuePredictor",
     "aggregate",
     "cloning_loss",
     "costate",

@@ -12,14 +12,22 @@ import torch
 from torch import Tensor
 
 from .files import require_file, writing
-from .model import ModelConfig, TinyRecursiveControl
+from .model import ModelConfig, TinyRecursiveControl, ValuePredictor
 from .problems import PROBLEMS, Problem, make_problem
 
 #: The one key of the header; several would be written in random order.
 CHECKPOINT_KEY = "trc"
 
+#: Names of a value predictor's tensors begin with this.
+_VALUE = "value_predictor."
 
-def save_model(model: TinyRecursiveControl, path: str | Path, training: dict[str, Any] | None = None) -> Path:
+
+def save_model(
+    model: TinyRecursiveControl,
+    path: str | Path,
+    training: dict[str, Any] | None = None,
+    value_predictor: ValuePredictor | None = None,
+) -> Path:
     """Write weights and configuration to one ``.safetensors`` file (the configuration as JSON in its header).
 
     Parameters
@@ -28,14 +36,20 @@ def save_model(model: TinyRecursiveControl, path: str | Path, training: dict[str
     path : str or Path
     training : dict, optional
         How the model was trained, kept beside the configuration.
+    value_predictor : ValuePredictor, optional
+        What was trained along with it.
     """
     header = {
         "config": model.config.to_dict(),
         "problem": None if model.problem is None else model.problem.recipe(),
         "needs_simulator": model.needs_simulator,
         "training": training,
+        "value_predictor": None,
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if value_predictor is not None:
+        header["value_predictor"] = {name: getattr(value_predictor, name) for name in ("latent_dim", "hidden_dim")}
+        tensors |= {_VALUE + name: tensor.contiguous() for name, tensor in value_predictor.state_dict().items()}
     with writing(path) as file:
         file.write(safetensors.torch.save(tensors, {CHECKPOINT_KEY: json.dumps(header, sort_keys=True)}))
     return Path(path)
@@ -69,11 +83,26 @@ def load_model(path: str | Path, problem: Problem | None = None) -> TinyRecursiv
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             raise ValueError("it has weights that are not finite")
         model.to(next(iter(tensors.values())).dtype)
-        model.load_state_dict(tensors)
+        model.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith(_VALUE)})
         model.needs_simulator = bool(header["needs_simulator"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _unreadable(path, error) from None
     return model.eval()
+
+
+def load_value_predictor(path: str | Path) -> ValuePredictor | None:
+    """The value predictor that was trained along with a checkpoint's model; None if there was none."""
+    header, tensors = _read_checkpoint(path)
+    if header.get("value_predictor") is None:
+        return None
+    try:
+        predictor = ValuePredictor(**header["value_predictor"])
+        own = {name.removeprefix(_VALUE): tensor for name, tensor in tensors.items() if name.startswith(_VALUE)}
+        predictor.to(next(iter(tensors.values())).dtype)
+        predictor.load_state_dict(own)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _unreadable(path, error) from None
+    return predictor.eval()
 
 
 def read_training_record(path: str | Path) -> dict[str, Any]:

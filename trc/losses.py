@@ -12,15 +12,14 @@ rewards a worse first guess, a penalty on rises only where the first refinement 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .checks import check_choice, check_real
-from .problems import Problem
-from .simulation import rollout
+from .simulation import Dynamics
 
 #: What the improvement reward is relative to: the first iterate's cost, the same as a mere number, or the teacher's.
 REFERENCES = ("first", "first-detached", "teacher")
@@ -38,22 +37,41 @@ def cloning_loss(output: dict[str, Tensor], expert_controls: Tensor) -> Tensor:
     return F.mse_loss(output["controls"], expert_controls)
 
 
-def iterate_costs(problem: Problem, output: dict[str, Tensor], initial: Tensor, target: Tensor) -> Tensor:
+def iterate_costs(
+    output: dict[str, Tensor],
+    initial: Tensor,
+    target: Tensor,
+    simulate: Dynamics,
+    cost: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
     """Costs ``[B, K+1]`` of all iterates; what the feedback has simulated already is not simulated again.
 
     Parameters
     ----------
-    problem : Problem
     output : dict
         What the model returned with ``return_all_iterations=True``.
     initial, target : Tensor ``[B, n]``
+    simulate : callable
+        Trajectories from initial states and controls, for example ``functools.partial(trc.rollout, problem)``.
+    cost : callable
+        From states, controls and target, for example ``problem.cost``.
+
+    Raises
+    ------
+    ValueError
+        If `simulate` gives final states alone: they have no cost.
     """
     controls, known = output["all_controls"], output.get("all_states")
     missing = controls if known is None else controls[:, known.shape[1] :]
-    repeated = initial.repeat_interleave(missing.shape[1], 0)
-    states = rollout(problem, repeated, missing.flatten(0, 1)).unflatten(0, missing.shape[:2])
+    states = simulate(initial.repeat_interleave(missing.shape[1], 0), missing.flatten(0, 1))
+    if states.ndim != 3:
+        raise ValueError(
+            f"the cost needs trajectories [B, T+1, n], but dynamics_fn returned final states {list(states.shape)}; "
+            "let it return every state."
+        )
+    states = states.unflatten(0, missing.shape[:2])
     states = states if known is None else torch.cat((known, states), 1)
-    return problem.cost(states, controls, target.unsqueeze(1))
+    return cost(states, controls, target.unsqueeze(1))
 
 
 def improvement_reward(costs: Tensor, *, reference: str = "first", teacher_costs: Tensor | None = None) -> Tensor:
@@ -109,31 +127,14 @@ def rise_penalty(costs: Tensor, teacher_costs: Tensor) -> Tensor:
     return (F.relu(costs[:, 1:] - costs[:, :-1]) / teacher_costs.unsqueeze(1)).mean()
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """What a model did with a batch of instances, and what it is held against.
+def trajectory_loss(costs: Tensor) -> Tensor:
+    """Mean logarithm of the costs ``[B]``: no teacher, and every instance counts relative to its own cost."""
+    return costs.log().mean()
 
-    Parameters
-    ----------
-    problem : Problem
-    output : dict
-        What the model returned with ``return_all_iterations=True``.
-    initial, target : Tensor ``[B, n]``
-    expert_controls : Tensor ``[B, T, m]``
-    teacher_costs : Tensor ``[B]``
+
+def value_loss(predicted: Tensor, costs: Tensor) -> Tensor:
+    """Mean squared difference of the logarithms of predicted and true costs, both ``[B, K+1]``.
+
+    No gradient reaches the true costs: the prediction is to follow the controls, not the controls the prediction.
     """
-
-    problem: Problem
-    output: dict[str, Tensor]
-    initial: Tensor
-    target: Tensor
-    expert_controls: Tensor
-    teacher_costs: Tensor
-
-    def cloning(self) -> Tensor:
-        """See :func:`cloning_loss`."""
-        return cloning_loss(self.output, self.expert_controls)
-
-    def costs(self) -> Tensor:
-        """See :func:`iterate_costs`."""
-        return iterate_costs(self.problem, self.output, self.initial, self.target)
+    return F.mse_loss(predicted.log(), costs.detach().log())

@@ -33,7 +33,7 @@ SOURCES = (
     "datasets.py",
     "model",
     "losses.py",
-    "training.py",
+    "training",
     "checkpoints.py",
 )
 

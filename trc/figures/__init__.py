@@ -3,8 +3,9 @@
 from .index import FUNCTIONS, Entry, draw, read_index
 from .pages import gains, gap_map, phase_portrait, stationarity
 from .paper import iterates, learning, methods
+from .runs import training_curves
 from .sketches import architecture
-from .style import METHODS, PROBLEM_TITLES, color, label, save, style
+from .style import METHODS, PROBLEM_TITLES, color, label, save, save_png, style
 
 __all__ = [
     "FUNCTIONS",
@@ -23,6 +24,8 @@ __all__ = [
     "phase_portrait",
     "read_index",
     "save",
+    "save_png",
     "stationarity",
     "style",
+    "training_curves",
 ]

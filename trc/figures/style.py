@@ -114,3 +114,14 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
             paths.append(stem.with_suffix(suffix))
     plt.close(figure)
     return paths
+
+
+def save_png(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as ``.png``, whole or not at all."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    with writing(path) as file:
+        file.write(buffer.getvalue())
+    plt.close(figure)
+    return Path(path)

@@ -1,7 +1,8 @@
 """The network: configuration, building blocks, recursion, and the model that ties them together."""
 
 from .config import SIZES, ModelConfig
-from .feedback import FEEDBACKS
+from .feedback import FEEDBACKS, Simulator
 from .trc import TinyRecursiveControl
+from .value import ValuePredictor
 
-__all__ = ["FEEDBACKS", "SIZES", "ModelConfig", "TinyRecursiveControl"]
+__all__ = ["FEEDBACKS", "SIZES", "ModelConfig", "Simulator", "TinyRecursiveControl", "ValuePredictor"]

@@ -1,0 +1,43 @@
+"""A value predictor: the cost of an iterate, read off the latent before anything is simulated."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from torch import Tensor, nn
+
+from ..checks import check_choice, check_count
+from .config import SIZES
+from .layers import perceptron
+
+
+class ValuePredictor(nn.Module):
+    """Predicts the cost ``J`` of an iterate from the latent that it was decoded from.
+
+    Parameters
+    ----------
+    latent_dim, hidden_dim : int
+    """
+
+    def __init__(self, latent_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = check_count(latent_dim, "latent_dim")
+        self.hidden_dim = check_count(hidden_dim, "hidden_dim")
+        self.head = perceptron(latent_dim, hidden_dim, 1)
+
+    @classmethod
+    def create(cls, latent_dim: int, size: str = "small") -> Self:
+        """A predictor with the hidden width of one of the network's sizes.
+
+        Parameters
+        ----------
+        latent_dim : int
+            That of the model: ``model.config.latent_dim``.
+        size : {"small", "medium", "large"}
+        """
+        check_choice(size, "size", SIZES)
+        return cls(latent_dim, SIZES[size]["hidden_dim"])
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Positive costs ``[..., ]`` of latents ``[..., d]``; ``output["all_latents"]`` gives ``[B, K+1]``."""
+        return self.head(latents).squeeze(-1).exp()

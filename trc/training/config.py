@@ -1,0 +1,130 @@
+"""How a model is trained, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+import torch
+
+from ..checks import check_choice, check_count, check_real, check_seed
+from ..losses import REFERENCES
+from .objectives import LOSSES
+from .schedules import SCHEDULES
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+    learning_rate : float
+        At the start; the schedule takes it from there.
+    schedule : {"cosine", "step", "plateau", "none"}
+        See :func:`trc.training.schedules.learning_rate`.
+    optimizer : {"adamw", "adam"}
+    loss : {"cloning", "process", "discounted", "hinge", "trajectory"}
+        Cloning alone; cloning with a term in the costs of all iterates (the improvement reward, their discounted sum,
+        or a penalty on rises); or the cost of the last iterate alone, without a teacher. See ``trc.losses``.
+    process_weight : float
+        Weight of that term.
+    reference : {"first", "first-detached", "teacher"}
+        Of the improvement reward.
+    discount : float
+        Of the discounted sum.
+    value_weight : float
+        Weight of the value loss, where a value predictor is trained along.
+    weight_decay : float
+        Decoupled from the gradient (AdamW), or a part of it (Adam).
+    max_grad_norm : float
+        Gradients are clipped to this norm.
+    validation_fraction : float
+        Share of the data held out; the epoch with the lowest validation loss is kept.
+    patience : int
+        Stop after so many epochs without a lower validation loss; 0 never does.
+    seed : int
+        Of the split, of the order of the batches, and of what dropout drops.
+    device : str
+        ``"cpu"``, or ``"cuda"`` where there is one.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    optimizer: str = "adamw"
+    loss: str = "cloning"
+    process_weight: float = 0.1
+    reference: str = "first"
+    discount: float = 0.9
+    value_weight: float = 0.01
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    validation_fraction: float = 0.1
+    patience: int = 0
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_count(self.epochs, "epochs")
+        check_count(self.batch_size, "batch_size")
+        check_count(self.patience, "patience", minimum=0)
+        check_seed(self.seed)
+        check_real(self.learning_rate, "learning_rate", positive=True)
+        check_real(self.max_grad_norm, "max_grad_norm", positive=True)
+        for name in ("weight_decay", "process_weight", "value_weight"):
+            check_real(getattr(self, name), name, minimum=0)
+        if not 0 < check_real(self.validation_fraction, "validation_fraction") < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
+        if not 0 <= check_real(self.discount, "discount") <= 1:
+            raise ValueError(f"discount must lie between 0 and 1, got {self.discount}.")
+        check_choice(self.loss, "loss", LOSSES)
+        check_choice(self.schedule, "schedule", SCHEDULES)
+        check_choice(self.optimizer, "optimizer", OPTIMIZERS)
+        check_choice(self.reference, "reference", REFERENCES)
+        check_choice(self.device, "device", ("cpu", "cuda"))
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError('device "cuda" is not available on this machine; say device="cpu".')
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Self:
+        """Build from keywords; an unknown one is a ``ValueError`` that lists the known ones."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise ValueError(f"unknown training option {', '.join(unknown)}; known are {', '.join(known)}.")
+        return cls(**options)
+
+
+@dataclass
+class History:
+    """Losses by epoch, the first epoch first.
+
+    Parameters
+    ----------
+    train_loss, validation_loss, learning_rate : list of float
+        One an epoch; the learning rate is that of the epoch's first step.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch (from 0) with the lowest validation loss, whose weights the model has after training."""
+        return self.validation_loss.index(min(self.validation_loss))
+
+    def without_progress(self) -> int:
+        """Epochs since the best one."""
+        return len(self.validation_loss) - 1 - self.best_epoch if self.validation_loss else 0
+
+    def epochs_to_convergence(self, tolerance: float = 0.1) -> int:
+        """Epochs until the validation loss first came within `tolerance` of its way from the first to the lowest."""
+        first, lowest = self.validation_loss[0], min(self.validation_loss)
+        bound = lowest + tolerance * (first - lowest)
+        return 1 + next(i for i, loss in enumerate(self.validation_loss) if loss <= bound)

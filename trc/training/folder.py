@@ -1,0 +1,150 @@
+"""A run on disk: its checkpoints, its statistics, and all that it needs to go on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ..checkpoints import CHECKPOINT_KEY, save_model
+from ..files import write_text, writing
+from ..results import package_versions
+from .config import History
+
+#: Optimizer states that are kept, tensors of the parameters' shapes and their count of steps.
+_STATES = ("step", "exp_avg", "exp_avg_sq")
+
+
+class RunFolder:
+    """``best_model``, ``last_model``, ``training_stats.json`` and ``training_curves.png`` of one run.
+
+    ``training_state.safetensors`` is the one file that a run goes on from; the others are written from the same
+    numbers and may be deleted at any time.
+
+    Parameters
+    ----------
+    path : str or Path
+    recipe : dict
+        All that the run follows from, as plain JSON values; a folder with another run is refused.
+    """
+
+    def __init__(self, path: str | Path, recipe: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self.recipe = json.loads(json.dumps(recipe))
+        self.best = self.path / "best_model.safetensors"
+        self.last = self.path / "last_model.safetensors"
+        self.stats = self.path / "training_stats.json"
+        self.curves = self.path / "training_curves.png"
+        self.state = self.path / "training_state.safetensors"
+
+    def restore(
+        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
+    ) -> tuple[History, dict[str, Tensor]]:
+        """History and best weights so far; the modules and the optimizer are put where the run was interrupted.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds another run, or a state that can't be read.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.state.is_file():
+            return History(), fresh
+        header, tensors = self._read_state()
+        self._check_same_run(header["recipe"])
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        modules.load_state_dict(parts["weights"])
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, key = name.partition("/")
+            states.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        return History(**header["history"]), parts["best"]
+
+    def keep(
+        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], history: History
+    ) -> None:
+        """Write everything after an epoch."""
+        tensors = {f"weights/{name}": tensor for name, tensor in modules.state_dict().items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{key}": state[key] for key in _STATES}
+        header = {"recipe": self.recipe, "history": asdict(history)}
+        # A tensor that stands under two names must be two tensors to be saved.
+        tensors = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+        }
+        with writing(self.state) as file:
+            file.write(safetensors.torch.save(tensors, {CHECKPOINT_KEY: json.dumps(header, sort_keys=True)}))
+        self._save(modules, self.last, history)
+        if history.without_progress() == 0:
+            self._save(modules, self.best, history)
+        self._write_stats(history, finished=False)
+
+    def finish(self, modules: nn.ModuleDict, history: History) -> None:
+        """Write the best weights, which the modules have now, and that the run is complete; draw its curves."""
+        from ..figures import save_png, training_curves  # matplotlib takes a second to import; few runs need it
+
+        self._save(modules, self.best, history)
+        self._write_stats(history, finished=True)
+        save_png(training_curves(history.train_loss, history.validation_loss), self.curves)
+
+    def _save(self, modules: nn.ModuleDict, path: Path, history: History) -> None:
+        save_model(
+            modules["model"],
+            path,
+            training={"recipe": self.recipe, "history": asdict(history)},
+            value_predictor=modules["value_predictor"] if "value_predictor" in modules else None,
+        )
+
+    def _write_stats(self, history: History, finished: bool) -> None:
+        stats = {
+            "epochs": len(history.train_loss),
+            "best_epoch": history.best_epoch,
+            "best_validation_loss": min(history.validation_loss),
+            "epochs_to_convergence": history.epochs_to_convergence(),
+            "finished": finished,
+            "history": asdict(history),
+            "recipe": self.recipe,
+            "versions": package_versions("torch", "numpy"),
+        }
+        write_text(self.stats, json.dumps(stats, indent=2) + "\n")
+
+    def _read_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        try:
+            with safetensors.safe_open(self.state, framework="pt") as file:
+                header = json.loads((file.metadata() or {})[CHECKPOINT_KEY])
+                return header, {name: file.get_tensor(name) for name in file.keys()}
+        except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{self.state} is not a readable state of a training ({reason}); remove it to begin anew."
+            ) from None
+
+    def _check_same_run(self, theirs: dict[str, Any]) -> None:
+        if theirs == self.recipe:
+            return
+        differing = [
+            f"{name} ({_short(theirs.get(key, {}).get(name))} there, {_short(mine.get(name))} here)"
+            for key, mine in self.recipe.items()
+            if isinstance(mine, dict)
+            for name in mine
+            if theirs.get(key, {}).get(name) != mine[name]
+        ]
+        raise ValueError(
+            f"{self.path} holds another run: it differs in {'; '.join(differing[:3]) or 'its model or data'}; "
+            "choose another folder, or remove this one."
+        )
+
+
+def _short(value: Any) -> str:
+    return f"{value!r:.40}"

@@ -1,0 +1,125 @@
+"""What training minimises, by name: the losses put together as a configuration asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from ..losses import (
+    cloning_loss,
+    discounted_cost,
+    improvement_reward,
+    iterate_costs,
+    rise_penalty,
+    trajectory_loss,
+    value_loss,
+)
+from ..model import Simulator, TinyRecursiveControl, ValuePredictor
+from ..simulation import Dynamics
+
+Cost = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a model did with a batch of instances, and what it is held against.
+
+    Parameters
+    ----------
+    output : dict
+        What the model returned with ``return_all_iterations=True``.
+    initial, target : Tensor ``[B, n]``
+    expert_controls : Tensor ``[B, T, m]``
+    teacher_costs : Tensor ``[B]``, optional
+    simulate : callable
+        Trajectories ``[B, T+1, n]`` from initial states and controls.
+    cost : callable
+        From states, controls and target to ``[B]``.
+    """
+
+    output: dict[str, Tensor]
+    initial: Tensor
+    target: Tensor
+    expert_controls: Tensor
+    teacher_costs: Tensor | None
+    simulate: Dynamics
+    cost: Cost
+
+    @cached_property
+    def cloning(self) -> Tensor:
+        """See :func:`trc.losses.cloning_loss`."""
+        return cloning_loss(self.output, self.expert_controls)
+
+    @cached_property
+    def costs(self) -> Tensor:
+        """Costs ``[B, K+1]``; see :func:`trc.losses.iterate_costs`."""
+        return iterate_costs(self.output, self.initial, self.target, self.simulate, self.cost)
+
+    @cached_property
+    def last_cost(self) -> Tensor:
+        """Costs ``[B]`` of the last iterate."""
+        last = {"all_controls": self.output["controls"].unsqueeze(1)}
+        return iterate_costs(last, self.initial, self.target, self.simulate, self.cost)[:, 0]
+
+
+# The second argument is the training's configuration, which in turn lists these losses as its choices.
+
+
+def _process(attempt: Attempt, config: Any) -> Tensor:
+    reward = improvement_reward(attempt.costs, reference=config.reference, teacher_costs=attempt.teacher_costs)
+    return attempt.cloning - config.process_weight * reward
+
+
+def _discounted(attempt: Attempt, config: Any) -> Tensor:
+    return attempt.cloning + config.process_weight * discounted_cost(
+        attempt.costs, attempt.teacher_costs, config.discount
+    )
+
+
+def _hinge(attempt: Attempt, config: Any) -> Tensor:
+    return attempt.cloning + config.process_weight * rise_penalty(attempt.costs, attempt.teacher_costs)
+
+
+LOSSES: dict[str, Callable[[Attempt, Any], Tensor]] = {
+    "cloning": lambda attempt, config: attempt.cloning,
+    "process": _process,
+    "discounted": _discounted,
+    "hinge": _hinge,
+    "trajectory": lambda attempt, config: trajectory_loss(attempt.last_cost),
+}
+
+
+def objective(
+    model: TinyRecursiveControl,
+    config: Any,
+    simulator: Simulator,
+    cost: Cost,
+    value_predictor: ValuePredictor | None = None,
+) -> Callable[..., Tensor]:
+    """The mean loss of instances, as a function of ``initial, target, expert_controls`` and, optionally, their costs.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    config : TrainingConfig
+    simulator : Simulator
+        For the feedback, and for the costs of the iterates.
+    cost : callable
+        From states, controls and target.
+    value_predictor : ValuePredictor, optional
+        Trained along with the weight ``config.value_weight``.
+    """
+
+    def loss_of(initial: Tensor, target: Tensor, controls: Tensor, costs: Tensor | None = None) -> Tensor:
+        output = model(initial, target, dynamics_fn=simulator.dynamics_fn, return_all_iterations=True)
+        attempt = Attempt(output, initial, target, controls, costs, simulator, cost)
+        loss = LOSSES[config.loss](attempt, config)
+        if value_predictor is not None:
+            loss = loss + config.value_weight * value_loss(value_predictor(output["all_latents"]), attempt.costs)
+        return loss
+
+    return loss_of

@@ -1,0 +1,134 @@
+"""Training on a dataset: the checks, and the problem, the data and the loss put together for the loop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..checks import check_count, check_kind, check_tensor
+from ..datasets import ARRAYS, TEST_SEED, Dataset
+from ..model import ModelConfig, Simulator, TinyRecursiveControl, ValuePredictor
+from ..problems import Problem
+from .config import History, TrainingConfig
+from .folder import RunFolder
+from .loop import fit
+from .objectives import objective
+
+
+def train(
+    model: TinyRecursiveControl,
+    data: Dataset,
+    problem: Problem | None = None,
+    *,
+    value_predictor: ValuePredictor | None = None,
+    output_dir: str | Path | None = None,
+    jobs: int = 1,
+    progress: bool = False,
+    **options: Any,
+) -> History:
+    """Train `model` in place on `data`; it ends with the weights of the best validation epoch.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    data : Dataset
+    problem : Problem, optional
+        The simulator for the feedback; the model's own, or the dataset's, by default.
+    value_predictor : ValuePredictor, optional
+        Trained along: it learns to predict the cost of each iterate from its latent.
+    output_dir : str or Path, optional
+        A folder for ``best_model.safetensors``, ``last_model.safetensors``, ``training_stats.json`` and
+        ``training_curves.png``. The same call goes on there after an interruption, with the same weights in the end
+        as without one.
+    jobs : int
+        Threads; the weights don't depend on their number.
+    progress : bool
+        Show a progress bar with the losses.
+    **options
+        Fields of :class:`~trc.TrainingConfig`.
+
+    Raises
+    ------
+    ValueError
+        If the data are for another problem or shape, an option is unknown, the loss is not finite, or the folder holds
+        another run.
+    """
+    config = TrainingConfig.from_options(**options)
+    check_kind(model, TinyRecursiveControl, "model", "make it with trc.TinyRecursiveControl.create_medium")
+    check_kind(data, Dataset, "data", "make it with trc.generate_dataset, or read it with trc.load_dataset")
+    check_count(jobs, "jobs")
+    problem = problem or model.problem or data.problem
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
+    data.check_problem(problem)
+    check_dimensions(model.config, data.initial_states, data.control_sequences)
+    if model.problem not in (None, problem):
+        raise ValueError(f"the model was made for another {model.problem.name!r}; make it with problem=problem.")
+    for name in ("initial_states", "target_states", "control_sequences"):
+        check_tensor(getattr(data, name), tuple(getattr(data, name).shape), f"{name} of the data")
+    if len(data) < 2:
+        raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
+    if data.recipe["seed"] == TEST_SEED:
+        raise ValueError(f"seed {TEST_SEED} makes the instances of the test set; train on data of another seed.")
+    modules = trained_together(model, value_predictor)
+    recipe = {
+        "model": model.config.to_dict() | {"initial_weights": digest(modules.state_dict().values())},
+        "training": asdict(config),
+        "data": data.recipe | {"sha256": digest(getattr(data, name) for name in ARRAYS)},
+    }
+    model.problem = problem
+    model.needs_simulator = model.config.feedback != "none"
+
+    dtype = next(model.parameters()).dtype
+    validation, training = (
+        [t.to(dtype) for t in (part.initial_states, part.target_states, part.control_sequences, part.costs)]
+        for part in data.split(config.validation_fraction, seed=config.seed)
+    )
+    return fit(
+        modules,
+        objective(model, config, Simulator(problem), problem.cost, value_predictor),
+        training,
+        validation,
+        config,
+        folder=None if output_dir is None else RunFolder(output_dir, recipe),
+        jobs=jobs,
+        progress=progress,
+        title=f"train {problem.name}",
+    )
+
+
+def trained_together(model: TinyRecursiveControl, value_predictor: ValuePredictor | None) -> nn.ModuleDict:
+    """Model and value predictor as one module."""
+    modules = nn.ModuleDict({"model": model})
+    if value_predictor is not None:
+        check_kind(value_predictor, ValuePredictor, "value_predictor", "make it with trc.ValuePredictor.create")
+        if value_predictor.latent_dim != model.config.latent_dim:
+            raise ValueError(
+                f"the value predictor reads latents of {value_predictor.latent_dim}, the model has "
+                f"{model.config.latent_dim}; make it with latent_dim=model.config.latent_dim."
+            )
+        modules["value_predictor"] = value_predictor.to(next(model.parameters()).dtype)
+    return modules
+
+
+def check_dimensions(config: ModelConfig, initial: Tensor, controls: Tensor) -> None:
+    """Raise ``ValueError`` unless data have the dimensions of the model."""
+    have = (initial.shape[1], controls.shape[2], controls.shape[1])
+    want = (config.state_dim, config.control_dim, config.control_horizon)
+    if have != want:
+        raise ValueError(
+            "the model is for state dimension {}, control dimension {} and horizon {}, the data have {}, "
+            "{} and {}; make the model with problem=.".format(*want, *have)
+        )
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """SHA-256 of the bytes of tensors."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
