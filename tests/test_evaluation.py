@@ -1,8 +1,11 @@
+import statistics
+
 import pytest
 import torch
 
 import trc
 from trc import evaluation
+from trc.evaluation import iterate_metrics, refinement_metrics
 
 
 def double(values):
@@ -58,16 +61,49 @@ def test_monotone_share_by_hand():
     assert trc.monotone_share(costs[:, :1]) == 1.0
 
 
+def test_refinement_of_three_instances_by_hand():
+    costs = double([[8, 4, 2], [3, 1, 2], [1, 2, 2]])  # falls; falls and rises a little; rises
+    found = refinement_metrics(costs, control_mse=double([[4, 2, 1], [2, 1, 0], [0, 0, 2]]))
+    assert found == {
+        "iteration_costs": pytest.approx([4, 7 / 3, 2]),
+        "improvements": pytest.approx([5 / 3, 1 / 3]),
+        "convergence_rate": pytest.approx(1 - 0.5**0.5),
+        "monotone_share": pytest.approx(1 / 3),
+        "share_improving": pytest.approx(2 / 3),
+        "control_mse": pytest.approx([2, 1, 1]),
+    }
+
+
+def test_single_iterate_is_no_refinement():
+    with pytest.raises(ValueError, match="at least one iteration after the first guess"):
+        refinement_metrics(double([[1.0], [2.0]]))
+
+
+def test_refinement_of_a_model_is_that_of_its_iterates(model, double_integrator, draw):
+    initial, target = draw(double_integrator, 20)
+    label = trc.lqr(double_integrator, initial, target)
+    found = trc.evaluate_refinement(
+        model, double_integrator, initial, target, expert_controls=label.controls, iterations=2
+    )
+    iterates = trc.propose(model, initial, target, 2)
+    costs = iterate_metrics(double_integrator, initial, target, iterates)["cost"]
+    assert found["iteration_costs"] == pytest.approx(costs.mean(0).tolist())
+    distance = [(iterates[:, k] - label.controls).square().mean().item() for k in range(3)]
+    assert found["control_mse"] == pytest.approx(distance)
+
+
 def test_evaluation_reports_the_last_iterate_against_lqr(model, double_integrator, draw):
     initial, target = draw(double_integrator, 30)
     iterates = trc.propose(model, initial, target)
     metrics = [trc.instance_metrics(double_integrator, initial, target, iterates[:, k]) for k in range(4)]
     reference = trc.lqr(double_integrator, initial, target).cost
     costs = torch.stack([m["cost"] for m in metrics], 1)
-    expected = trc.aggregate(metrics[-1], reference) | {"monotone_share": trc.monotone_share(costs)}
-    assert trc.evaluate(model, double_integrator, initial, target) == expected
+    found = refinement_metrics(costs)
+    expected = trc.aggregate(metrics[-1], reference)
+    expected |= {name: found[name] for name in ("convergence_rate", "monotone_share", "share_improving")}
+    assert trc.evaluate(model, double_integrator, initial, target) == pytest.approx(expected)
     first = trc.evaluate(model, double_integrator, initial, target, iterations=0)
-    assert first == trc.aggregate(metrics[0], reference)  # a single iterate can't fall
+    assert first == pytest.approx(trc.aggregate(metrics[0], reference))  # a single iterate can't fall
     own = trc.evaluate(model, double_integrator, initial, target, reference_cost=metrics[-1]["cost"])
     assert own["gap"] == own["gap_p99"] == 0
 
@@ -75,7 +111,7 @@ def test_evaluation_reports_the_last_iterate_against_lqr(model, double_integrato
 def test_chunks_do_not_change_the_proposals(monkeypatch, model, double_integrator, draw):
     x = draw(double_integrator, 10)
     whole = trc.propose(model, *x)
-    monkeypatch.setattr(evaluation, "CHUNK", 3)
+    monkeypatch.setattr(evaluation.models, "CHUNK", 3)
     torch.testing.assert_close(trc.propose(model, *x), whole, rtol=0, atol=1e-6)
 
 
@@ -105,3 +141,80 @@ def test_bad_states_and_controls_are_refused(double_integrator):
         trc.instance_metrics(double_integrator, zero / 0, zero, torch.zeros(3, 15, 1))
     with pytest.raises(ValueError, match=r"controls of double_integrator must have shape \[3, 15, 1\]"):
         trc.instance_metrics(double_integrator, zero, zero, torch.zeros(3, 15, 2))
+
+
+# Comparison
+
+
+def test_comparison_has_every_method_judged_alike(model, double_integrator, draw):
+    initial, target = draw(double_integrator, 40)
+    table = trc.compare(
+        {"a": model, "b": model}, double_integrator, initial, target, generator=torch.Generator().manual_seed(3)
+    )
+    assert list(table.index) == ["random", "zero", "untrained", "a", "b", "lqr", "optimum"]
+    label = trc.lqr(double_integrator, initial, target)
+    own = trc.evaluate(model, double_integrator, initial, target, reference_cost=label.cost)
+    for metric in ("terminal_error", "cost", "success", "control_effort"):
+        assert table.loc["a", metric] == pytest.approx(own[metric])
+    assert table.loc["a", "gap_to_lqr"] == pytest.approx(own["gap"])
+    assert table.loc["b", "gap"] == table.loc["a", "gap"]
+    assert table.loc["lqr", "gap_to_lqr"] == 0
+    assert table.loc["optimum", "gap"] == pytest.approx(0, abs=1e-12)
+    assert table.loc["lqr", "gap"] == pytest.approx(0, abs=1e-6)  # saturated LQR is optimal here
+    assert table.loc["random", "error_reduction"] == 0
+    errors = table["terminal_error"]
+    assert table.loc["lqr", "error_reduction"] == pytest.approx(1 - errors["lqr"] / errors["random"])
+    assert (table["cost_low"] <= table["cost_iqm"]).all() and (table["cost_iqm"] <= table["cost_high"]).all()
+    assert table.loc["lqr", "cost_over_lqr_low"] == table.loc["lqr", "cost_over_lqr_high"] == 0
+    assert table.loc["random", "cost_over_lqr_low"] > 0
+
+
+def test_comparison_is_drawn_by_its_generator_alone(model, double_integrator, draw):
+    x = draw(double_integrator, 10)
+    state = torch.get_rng_state()
+    first, again, other = (
+        trc.compare(model, double_integrator, *x, generator=torch.Generator().manual_seed(seed), resamples=20)
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.equals(again)
+    assert not first.loc["random"].equals(other.loc["random"])
+    assert not first.loc["untrained"].equals(other.loc["untrained"])
+    assert first.loc["trained", "cost"] == other.loc["trained", "cost"]
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ({"lqr": None}, "model 'lqr' must be a TinyRecursiveControl, got None; read it with"),
+        ({}, "at least one model, got none"),
+    ],
+)
+def test_comparison_refuses_what_is_no_model(double_integrator, draw, models, message):
+    with pytest.raises(ValueError, match=message):
+        trc.compare(models, double_integrator, *draw(double_integrator, 4), generator=torch.Generator())
+
+
+def test_comparison_refuses_names_of_other_rows_and_models_of_other_problems(model, double_integrator, draw):
+    x, g = draw(double_integrator, 4), torch.Generator()
+    with pytest.raises(ValueError, match="can't be called optimum, random"):
+        trc.compare({"random": model, "optimum": model}, double_integrator, *x, generator=g)
+    with pytest.raises(ValueError, match="'trained' is for 'double_integrator', not for 'van_der_pol'"):
+        trc.compare(model, trc.make_problem("van_der_pol"), *x, generator=g)
+
+
+# Speed
+
+
+def test_speed_is_told_in_consistent_numbers(model, double_integrator):
+    found = trc.measure_speed(model, double_integrator, batch_size=20, repeats=3)
+    assert found["throughput"] == pytest.approx(20 / (found["batch_latency_ms"] / 1000))
+    assert found["latency_ms_q1"] <= found["latency_ms"] <= found["latency_ms_q3"]
+    assert found["weights_mb"] == pytest.approx(4 * model.num_parameters() / 1e6)
+    assert 50 < found["peak_memory_mb"] < 100_000  # torch alone takes more than the one
+
+
+def test_quartiles_are_those_of_the_times_taken(monkeypatch):
+    clock = iter([0, 1, 10, 12, 20, 23, 30, 34, 40, 45])  # 1, 2, 3, 4 and 5 seconds
+    monkeypatch.setattr(evaluation.speed.time, "perf_counter", lambda: next(clock))
+    assert evaluation.speed._quartiles(lambda: None, 5) == statistics.quantiles([1, 2, 3, 4, 5], method="inclusive")

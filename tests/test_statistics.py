@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trc.statistics import Interval, bootstrap, interquartile_mean, mean, ratio_of_means
+from trc.statistics import Interval, bootstrap, interquartile_mean, mean, paired_bootstrap, ratio_of_means
 
 
 def normal(*shape, seed=0):
@@ -97,3 +97,19 @@ def test_ratio_of_means_by_hand_and_drawn_together():
     proportional = torch.stack((3 * reference, reference))  # the ratio is 3 whatever is drawn
     found = bootstrap(proportional, generator=generator(), statistic=ratio_of_means)
     assert (found.low, found.high) == (pytest.approx(2), pytest.approx(2))
+
+
+def test_paired_interval_knows_what_both_have_in_common():
+    generator = torch.Generator().manual_seed(0)
+    common = 100 * torch.randn(3, 200, generator=generator, dtype=torch.float64)
+    better = common - 1 + 0.1 * torch.randn(3, 200, generator=generator, dtype=torch.float64)
+    paired = paired_bootstrap(better, common, generator=generator, statistic=mean)
+    assert paired.value == pytest.approx((better - common).mean().item())
+    assert -1.1 < paired.low < paired.high < -0.9
+    alone = bootstrap(better, generator=generator, statistic=mean)
+    assert alone.high - alone.low > 50 * (paired.high - paired.low)
+
+
+def test_paired_interval_needs_the_same_instances():
+    with pytest.raises(ValueError, match=r"same seeds and instances, got shapes \[1, 3\] and \[1, 4\]"):
+        paired_bootstrap(torch.ones(1, 3), torch.ones(1, 4), generator=torch.Generator())

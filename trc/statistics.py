@@ -65,7 +65,7 @@ def bootstrap(
 ) -> Interval:
     """Percentile bootstrap of `statistic`; seeds and instances are both drawn anew.
 
-    Pass the difference of two methods on the same seeds and instances for a *paired* interval.
+    For two methods on the same seeds and instances see :func:`paired_bootstrap`.
 
     Parameters
     ----------
@@ -101,3 +101,37 @@ def bootstrap(
     tail = (1 - confidence) / 2
     low, high = torch.stack(draws).double().quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64))
     return Interval(float(statistic(values)), float(low), float(high))
+
+
+def paired_bootstrap(
+    first: Tensor,
+    second: Tensor,
+    *,
+    generator: torch.Generator,
+    statistic: Callable[[Tensor], Tensor] = interquartile_mean,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Interval of the statistic of the difference of two methods, `first` minus `second`.
+
+    Both are drawn on the same seeds and instances, so that what they have in common cancels.
+
+    Parameters
+    ----------
+    first, second : Tensor ``[S, N]``
+    generator, statistic, resamples, confidence
+        As for :func:`bootstrap`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or as for :func:`bootstrap`.
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"a paired bootstrap needs the same seeds and instances, got shapes {list(first.shape)} "
+            f"and {list(second.shape)}."
+        )
+    return bootstrap(
+        first - second, generator=generator, statistic=statistic, resamples=resamples, confidence=confidence
+    )

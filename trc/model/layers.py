@@ -8,9 +8,6 @@ from torch.nn import functional as F
 
 from .config import ModelConfig
 
-#: What a block has computed from the context tokens: keys and values of attention, or the tokens' sum.
-Context = tuple[Tensor, ...]
-
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Linear, SiLU, LayerNorm, Linear: every encoder and decoder of the model has this form."""
@@ -69,16 +66,14 @@ class AttentionBlock(nn.Module):
         self.feedforward = feedforward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def context(self, tokens: Tensor) -> Context:
-        """Keys and values ``[B, heads, S + 1, d/heads]`` of context tokens ``[B, S, d]`` and the zero token."""
+    def context(self, tokens: Tensor) -> Tensor:
+        """Keys and values ``[B, S + 1, 2, heads, d/heads]`` of context tokens ``[B, S, d]`` and the zero token."""
         d = tokens.shape[-1]
         weight, bias = self.query_key_value.weight[d:], self.query_key_value.bias[d:]
         tokens = self.norm_attention(tokens) if self.norm_first else tokens
-        pair = F.pad(F.linear(tokens, weight, bias), (0, 0, 0, 1))  # (B, S+1, 2d)
-        key, value = pair.unflatten(-1, (2, self.num_heads, -1)).unbind(2)
-        return key.transpose(1, 2), value.transpose(1, 2)
+        return F.pad(F.linear(tokens, weight, bias), (0, 0, 0, 1)).unflatten(-1, (2, self.num_heads, -1))
 
-    def forward(self, z: Tensor, context: Context) -> Tensor:
+    def forward(self, z: Tensor, context: Tensor) -> Tensor:
         """Update the latent ``[B, d]`` from itself and the context's keys and values."""
         if self.norm_first:
             z = z + self.dropout(self.attention_out(self.attend(self.norm_attention(z), context)))
@@ -86,12 +81,13 @@ class AttentionBlock(nn.Module):
         z = self.norm_attention(z + self.dropout(self.attention_out(self.attend(z, context))))
         return self.norm_feedforward(z + self.dropout(self.feedforward(z)))
 
-    def attend(self, z: Tensor, context: Context) -> Tensor:
+    def attend(self, z: Tensor, context: Tensor) -> Tensor:
         """Attention of the one query over itself, the context and the zero token ``[B, d]``."""
-        query, key, value = self.query_key_value(z).unflatten(-1, (3, self.num_heads, 1, -1)).unbind(1)
-        keys = torch.cat((context[0], key), 2)  # (B, heads, S+2, d/heads)
-        values = torch.cat((context[1], value), 2)
-        return F.scaled_dot_product_attention(query, keys, values).flatten(1)
+        query, *itself = self.query_key_value(z).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        tokens = torch.cat((torch.stack(itself, 1).unsqueeze(1), context), 1)
+        keys, values = tokens.unbind(2)  # (B, S + 2, heads, d/heads)
+        scores = (query.unsqueeze(1) * keys).sum(-1) / keys.shape[-1] ** 0.5
+        return (scores.softmax(1).unsqueeze(-1) * values).sum(1).flatten(1)
 
 
 class PlainBlock(nn.Module):
@@ -109,13 +105,13 @@ class PlainBlock(nn.Module):
         self.feedforward = feedforward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def context(self, tokens: Tensor) -> Context:
+    def context(self, tokens: Tensor) -> Tensor:
         """The sum ``[B, d]`` of context tokens ``[B, S, d]``."""
-        return (tokens.sum(1),)
+        return tokens.sum(1)
 
-    def forward(self, z: Tensor, context: Context) -> Tensor:
+    def forward(self, z: Tensor, context: Tensor) -> Tensor:
         """Update the latent ``[B, d]`` from itself and the context's sum."""
-        seen = z + context[0]
+        seen = z + context
         if self.norm_first:
             return z + self.dropout(self.feedforward(self.norm(seen)))
         return self.norm(z + self.dropout(self.feedforward(seen)))

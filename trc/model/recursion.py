@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .feedback import FEEDBACKS
-from .layers import AttentionBlock, Context, PlainBlock, perceptron
+from .layers import AttentionBlock, PlainBlock, perceptron
 
 #: What is carried from one refinement to the next, each ``[B, d]``: ``(z,)``, or ``(z_H, z_L)``. The first is decoded.
 Latents = tuple[Tensor, ...]
@@ -36,7 +36,7 @@ class Recursion(nn.Module):
         self.embed_error = nn.Linear(features, d)
         self.encode_error = perceptron(features, d, d)
 
-    def context(self, problem: Tensor, controls: Tensor, error: Tensor | None) -> list[Context]:
+    def context(self, problem: Tensor, controls: Tensor, error: Tensor | None) -> list[Tensor]:
         """What each block needs of the context tokens.
 
         Parameters
@@ -54,10 +54,12 @@ class Recursion(nn.Module):
         stacked = torch.stack(tokens, 1)  # (B, 2 or 3, d)
         return [block.context(stacked) for block in self.blocks]
 
-    def think(self, z: Tensor, context: list[Context]) -> Tensor:
-        """The latent ``[B, d]`` after one pass through all blocks."""
-        for block, seen in zip(self.blocks, context, strict=True):
-            z = block(z, seen)
+    def think(self, z: Tensor, context: list[Tensor], cycles: int = 1, inject: Tensor | None = None) -> Tensor:
+        """The latent ``[B, d]`` after `cycles` passes through all blocks, `inject` being added before each."""
+        for _ in range(cycles):
+            z = z if inject is None else z + inject
+            for block, seen in zip(self.blocks, context, strict=True):
+                z = block(z, seen)
         return z
 
 
@@ -68,12 +70,9 @@ class SingleLevel(Recursion):
         """The latent before the first refinement, from the problem's encoding ``[B, d]``."""
         return (problem,)
 
-    def forward(self, latents: Latents, context: list[Context]) -> Latents:
+    def forward(self, latents: Latents, context: list[Tensor]) -> Latents:
         """The latent after the inner cycles of one refinement."""
-        (z,) = latents
-        for _ in range(self.config.num_inner_cycles):
-            z = self.think(z, context)
-        return (z,)
+        return (self.think(*latents, context, self.config.num_inner_cycles),)
 
 
 class TwoLevel(Recursion):
@@ -96,11 +95,10 @@ class TwoLevel(Recursion):
         """Both latents before the first refinement, the same for every problem."""
         return self.initial_z_H.expand_as(problem), self.initial_z_L.expand_as(problem)
 
-    def forward(self, latents: Latents, context: list[Context]) -> Latents:
+    def forward(self, latents: Latents, context: list[Tensor]) -> Latents:
         """Both latents after one H-cycle."""
         z_H, z_L = latents
-        for _ in range(self.config.L_cycles):
-            z_L = self.think(z_L + z_H, context)
+        z_L = self.think(z_L, context, self.config.L_cycles, inject=z_H)
         nothing = z_H.new_zeros(len(z_H), 0, self.config.latent_dim)
         z_H = self.think(z_H + z_L, [block.context(nothing) for block in self.blocks])
         return z_H, z_L

@@ -16,9 +16,9 @@ from .config import OPTIMIZERS, History, TrainingConfig
 from .folder import RunFolder
 from .schedules import learning_rate
 
-#: A batch is worked on in parts of at most this many instances, one thread each, and their gradients are added in
-#: order: so the weights don't depend on the number of threads.
-PART = 256
+#: A batch of at least twice this many instances is worked on in two halves, whose gradients are added in order. Two
+#: threads can share them, and the weights don't depend on whether they do.
+HALF = 64
 
 #: Instances validated at a time.
 CHUNK = 1024
@@ -52,7 +52,7 @@ def fit(
     folder : RunFolder, optional
         Where the run is kept; one that was interrupted goes on there.
     jobs : int
-        Threads; the weights don't depend on their number.
+        Threads, of which two have work; the weights don't depend on their number.
     progress : bool
     title : str
         Of the progress bar.
@@ -152,7 +152,8 @@ def _step(
 
     optimizer.zero_grad()
     total = 0.0
-    for loss, gradients in run(work, *(t.split(PART) for t in batch)):
+    halves = (t.chunk(2 if count >= 2 * HALF else 1) for t in batch)
+    for loss, gradients in run(work, *halves):
         total += loss
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:

@@ -46,7 +46,7 @@ def train(
         ``training_curves.png``. The same call goes on there after an interruption, with the same weights in the end
         as without one.
     jobs : int
-        Threads; the weights don't depend on their number.
+        Threads, of which two have work; the weights don't depend on their number.
     progress : bool
         Show a progress bar with the losses.
     **options

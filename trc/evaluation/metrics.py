@@ -1,18 +1,13 @@
-"""Metrics of controls and models, an instance at a time and together."""
+"""Metrics of controls, an instance at a time and together."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .checks import check_tensor
-from .experts import lqr
-from .model import TinyRecursiveControl
-from .problems import Problem
-from .simulation import rollout
-
-#: Models are evaluated in chunks of this many instances, so that memory is bounded.
-CHUNK = 1024
+from ..checks import check_tensor
+from ..problems import Problem
+from ..simulation import rollout
 
 
 def random_controls(problem: Problem, num_samples: int, generator: torch.Generator) -> Tensor:
@@ -21,26 +16,6 @@ def random_controls(problem: Problem, num_samples: int, generator: torch.Generat
     unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     low, high = problem.bounds(unit)
     return low + unit * (high - low)
-
-
-@torch.no_grad()
-def propose(model: TinyRecursiveControl, initial: Tensor, target: Tensor, iterations: int | None = None) -> Tensor:
-    """All iterates ``[B, K+1, T, m]`` that the model proposes, the initial guess first.
-
-    Parameters
-    ----------
-    model : TinyRecursiveControl
-        Put into evaluation mode for the call.
-    initial, target : Tensor ``[B, n]``
-    iterations : int, optional
-    """
-    was_training = model.training
-    model.eval()
-    dtype = next(model.parameters()).dtype
-    chunks = zip(initial.to(dtype).split(CHUNK), target.to(dtype).split(CHUNK), strict=True)
-    iterates = [model(*chunk, return_all_iterations=True, iterations=iterations)["all_controls"] for chunk in chunks]
-    model.train(was_training)
-    return torch.cat(iterates).to(initial.dtype)
 
 
 @torch.no_grad()
@@ -104,49 +79,3 @@ def aggregate(metrics: dict[str, Tensor], reference_cost: Tensor) -> dict[str, f
         "gap_median": per_instance.quantile(0.5).item(),
         "gap_p99": per_instance.quantile(0.99).item(),
     }
-
-
-def evaluate(
-    model: TinyRecursiveControl,
-    problem: Problem,
-    initial: Tensor,
-    target: Tensor,
-    *,
-    reference_cost: Tensor | None = None,
-    iterations: int | None = None,
-) -> dict[str, float]:
-    """Metrics of a model's last iterate, simulated on `problem`.
-
-    Parameters
-    ----------
-    model : TinyRecursiveControl
-    problem : Problem
-    initial, target : Tensor ``[B, n]``
-    reference_cost : Tensor ``[B]``, optional
-        What the gap is measured against; saturated LQR on the same instances by default.
-    iterations : int, optional
-        Refinements; as many as the model was made for by default.
-
-    Returns
-    -------
-    dict
-        See :func:`aggregate`; also, with at least one refinement, ``monotone_share``: the share of instances whose
-        cost never rises from one iterate to the next.
-    """
-    if model.problem is not None and model.problem.name != problem.name:
-        raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
-    problem.check_states(initial, target)
-    if not len(initial):
-        raise ValueError("evaluate needs at least one instance, got none.")
-    iterates = propose(model, initial, target, iterations)
-    if reference_cost is None:
-        reference_cost = lqr(problem, initial.double(), target.double()).cost
-    metrics = [instance_metrics(problem, initial, target, iterates[:, k]) for k in range(iterates.shape[1])]
-    costs = torch.stack([m["cost"] for m in metrics], 1)
-    report = aggregate(metrics[-1], reference_cost)
-    return report | ({"monotone_share": monotone_share(costs)} if costs.shape[1] > 1 else {})
-
-
-def monotone_share(costs: Tensor) -> float:
-    """Share of instances whose cost ``[B, K+1]`` never rises from one iterate to the next."""
-    return (costs.diff(dim=1) <= 0).all(1).double().mean().item()

@@ -1,0 +1,111 @@
+"""Metrics of a model: what it proposes for instances, simulated and judged by the problem's one cost."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..checks import check_tensor
+from ..experts import lqr
+from ..model import TinyRecursiveControl
+from ..problems import Problem
+from .metrics import aggregate
+from .refinement import iterate_metrics, refinement_metrics
+
+#: Models are evaluated in chunks of this many instances, so that memory is bounded.
+CHUNK = 1024
+
+
+@torch.no_grad()
+def propose(model: TinyRecursiveControl, initial: Tensor, target: Tensor, iterations: int | None = None) -> Tensor:
+    """All iterates ``[B, K+1, T, m]`` that the model proposes, the initial guess first.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+        Put into evaluation mode for the call.
+    initial, target : Tensor ``[B, n]``
+    iterations : int, optional
+    """
+    was_training = model.training
+    model.eval()
+    dtype = next(model.parameters()).dtype
+    chunks = zip(initial.to(dtype).split(CHUNK), target.to(dtype).split(CHUNK), strict=True)
+    iterates = [model(*chunk, return_all_iterations=True, iterations=iterations)["all_controls"] for chunk in chunks]
+    model.train(was_training)
+    return torch.cat(iterates).to(initial.dtype)
+
+
+def evaluate(
+    model: TinyRecursiveControl,
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    *,
+    reference_cost: Tensor | None = None,
+    iterations: int | None = None,
+) -> dict[str, float]:
+    """Metrics of a model's last iterate, simulated on `problem`.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    problem : Problem
+    initial, target : Tensor ``[B, n]``
+    reference_cost : Tensor ``[B]``, optional
+        What the gap is measured against; saturated LQR on the same instances by default.
+    iterations : int, optional
+        Refinements; as many as the model was made for by default.
+
+    Returns
+    -------
+    dict
+        See :func:`aggregate`; also, with at least one refinement, ``convergence_rate``, ``monotone_share`` and
+        ``share_improving`` of :func:`refinement_metrics`.
+    """
+    iterates = _propose_for(model, problem, initial, target, iterations)
+    if reference_cost is None:
+        reference_cost = lqr(problem, initial.double(), target.double()).cost
+    metrics = iterate_metrics(problem, initial, target, iterates)
+    report = aggregate({name: values[:, -1] for name, values in metrics.items()}, reference_cost)
+    if iterates.shape[1] == 1:
+        return report
+    found = refinement_metrics(metrics["cost"])
+    return report | {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def evaluate_refinement(
+    model: TinyRecursiveControl,
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    *,
+    expert_controls: Tensor | None = None,
+    iterations: int | None = None,
+) -> dict[str, float | list[float]]:
+    """Measures of how a model's iterates follow each other; see :func:`refinement_metrics`.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    problem : Problem
+    initial, target : Tensor ``[B, n]``
+    expert_controls : Tensor ``[B, T, m]``, optional
+        What the iterates are compared with, for ``control_mse``.
+    iterations : int, optional
+    """
+    iterates = _propose_for(model, problem, initial, target, iterations)
+    distance = None
+    if expert_controls is not None:
+        check_tensor(expert_controls, (len(initial), problem.horizon, problem.control_dim), "expert_controls")
+        distance = (iterates - expert_controls.to(iterates).unsqueeze(1)).square().mean((-1, -2))
+    return refinement_metrics(iterate_metrics(problem, initial, target, iterates)["cost"], distance)
+
+
+def _propose_for(
+    model: TinyRecursiveControl, problem: Problem, initial: Tensor, target: Tensor, iterations: int | None
+) -> Tensor:
+    if model.problem is not None and model.problem.name != problem.name:
+        raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
+    problem.check_states(initial, target)
+    return propose(model, initial, target, iterations)

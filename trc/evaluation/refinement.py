@@ -1,0 +1,67 @@
+"""How the iterates of one instance follow each other: whether every refinement helps, and how fast."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..checks import check_tensor
+from ..problems import Problem
+from .metrics import instance_metrics
+
+
+def refinement_metrics(costs: Tensor, control_mse: Tensor | None = None) -> dict[str, float | list[float]]:
+    """Measures of the costs of all iterates.
+
+    Parameters
+    ----------
+    costs : Tensor ``[B, K+1]``
+        Of the first guess and of K refinements, K at least 1.
+    control_mse : Tensor ``[B, K+1]``, optional
+        Mean squared difference of each iterate to the teacher's controls.
+
+    Returns
+    -------
+    dict
+        ``iteration_costs`` (K+1 means), ``improvements`` (K falls of the mean cost from one iterate to the next),
+        ``convergence_rate`` (share of the mean cost that a refinement takes off, as the geometric mean of K of them),
+        ``monotone_share`` (instances whose cost never rises), ``share_improving`` (instances whose last cost is below
+        their first) and, if given, ``control_mse`` (K+1 means).
+
+    Raises
+    ------
+    ValueError
+        If there is no refinement.
+    """
+    check_tensor(costs, (None, None), "costs")
+    if costs.shape[1] < 2:
+        raise ValueError("refinement needs at least one iteration after the first guess, got none.")
+    means = costs.mean(0)
+    K = len(means) - 1
+    found: dict[str, float | list[float]] = {
+        "iteration_costs": means.tolist(),
+        "improvements": (means[:-1] - means[1:]).tolist(),
+        "convergence_rate": (1 - (means[-1] / means[0]) ** (1 / K)).item(),
+        "monotone_share": monotone_share(costs),
+        "share_improving": (costs[:, -1] < costs[:, 0]).double().mean().item(),
+    }
+    return found if control_mse is None else found | {"control_mse": control_mse.mean(0).tolist()}
+
+
+def monotone_share(costs: Tensor) -> float:
+    """Share of instances whose cost ``[B, K+1]`` never rises from one iterate to the next."""
+    return (costs.diff(dim=1) <= 0).all(1).double().mean().item()
+
+
+def iterate_metrics(problem: Problem, initial: Tensor, target: Tensor, iterates: Tensor) -> dict[str, Tensor]:
+    """The metrics of :func:`trc.instance_metrics` for every iterate, ``[B, K+1]`` each.
+
+    Parameters
+    ----------
+    problem : Problem
+    initial, target : Tensor ``[B, n]``
+    iterates : Tensor ``[B, K+1, T, m]``
+        From :func:`trc.propose`.
+    """
+    each = [instance_metrics(problem, initial, target, controls) for controls in iterates.unbind(1)]
+    return {name: torch.stack([metrics[name] for metrics in each], 1) for name in each[0]}

@@ -1,0 +1,78 @@
+"""How long a model takes and how much memory it needs, on the machine at hand."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from ..checks import check_count
+from ..model import TinyRecursiveControl
+from ..parallel import single_thread
+from ..problems import Problem
+
+#: Timings are medians of this many repeats, after one that is not counted.
+REPEATS = 15
+
+
+def measure_speed(
+    model: TinyRecursiveControl, problem: Problem, batch_size: int = 1000, repeats: int = REPEATS
+) -> dict[str, float]:
+    """Time and memory of a model, on one thread; the feedback's simulations are included.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    problem : Problem
+    batch_size : int
+    repeats : int
+
+    Returns
+    -------
+    dict
+        ``latency_ms`` of one instance and of a batch (``batch_latency_ms``): medians, with their quartiles
+        ``…_q1`` and ``…_q3``; ``throughput`` in instances a second; ``weights_mb``; ``peak_memory_mb``, the largest
+        memory that the whole process has had so far (on a GPU: of torch's tensors).
+    """
+    check_count(batch_size, "batch_size")
+    check_count(repeats, "repeats", minimum=3)
+    parameter = next(model.parameters())
+    generator = torch.Generator().manual_seed(0)
+    found: dict[str, float] = {}
+    model.eval()
+    with torch.inference_mode(), single_thread():
+        for name, size in (("latency_ms", 1), ("batch_latency_ms", batch_size)):
+            instances = [t.to(parameter) for t in problem.sample(size, generator=generator)]
+            first, median, third = _quartiles(lambda x=instances: model(*x), repeats)
+            found |= {name: 1e3 * median, f"{name}_q1": 1e3 * first, f"{name}_q3": 1e3 * third}
+    return found | {
+        "batch_size": batch_size,
+        "throughput": 1e3 * batch_size / found["batch_latency_ms"],
+        "weights_mb": sum(p.numel() * p.element_size() for p in model.parameters()) / 1e6,
+        "peak_memory_mb": _peak_memory(parameter.device) / 1e6,
+    }
+
+
+def _quartiles(call: Callable[[], object], repeats: int) -> list[float]:
+    """Quartiles of the seconds that a call takes."""
+    call()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return statistics.quantiles(seconds, n=4, method="inclusive")
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
