@@ -34,6 +34,7 @@ FLOORS = {
     **dict.fromkeys(["training", "evaluation"], 5),
     "recipes": 5.5,
     **dict.fromkeys(["guide", "cli"], 6),
+    "__main__": 6.5,
     "": 7,  # trc itself
 }
 

@@ -149,6 +149,7 @@ def test_cloning_loss_is_the_mean_square_of_the_last_iterate():
         ({"max_grad_norm": 0.0}, "max_grad_norm must be a positive number, got 0.0"),
         ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; known are adam, adamw"),
         ({"device": "gpu"}, "unknown device 'gpu'; known are cpu, cuda"),
+        ({"warmup": 1.0}, "warmup must be a share of the steps from 0 to below 1, got 1.0"),
         ({"patience": -1}, "patience must be a whole number, 0 or more, got -1"),
         ({"value_weight": float("inf")}, "value_weight must be a number of at least 0, got inf"),
         ({"jobs": 0}, "jobs must be a whole number, 1 or more, got 0"),
@@ -237,6 +238,8 @@ def test_learning_rates_by_hand():
     assert rates("none") == [2, 2, 2, 2]
     assert rates("cosine") == pytest.approx([2, 1, 1 - math.sqrt(0.5), 0])
     assert rates("step") == pytest.approx([2, 0.2, 0.02, 0.02])
+    warm = [learning_rate("none", 2.0, p, [], warmup=0.2) for p in (0, 0.05, 0.1, 0.2, 1)]
+    assert warm == pytest.approx([0, 0.5, 1, 2, 2])
 
 
 def test_plateau_halves_the_rate_after_epochs_without_a_lower_loss():
@@ -256,11 +259,12 @@ def test_training_stops_when_patience_is_out(monkeypatch, data, patience, epochs
     assert history.best_epoch == 1
 
 
-def test_epochs_to_convergence_by_hand():
-    history = trc.History(validation_loss=[10.0, 5.0, 1.5, 1.0, 0.5, 0.9])  # from 10 to 0.5; nine tenths of it at 1.45
-    assert history.epochs_to_convergence() == 4
-    assert history.epochs_to_convergence(tolerance=0.5) == 2
-    assert history.epochs_to_convergence(tolerance=0.0) == 5
+def test_samples_to_convergence_by_hand():
+    losses = [10.0, 5.0, 1.5, 1.0, 0.5, 0.9]  # nine tenths of the way from 10 to 0.5 are done at 1.45
+    history = trc.History(validation_loss=losses, samples_per_epoch=100)
+    assert history.samples_to_convergence() == 400
+    assert history.samples_to_convergence(tolerance=0.5) == 200
+    assert history.samples_to_convergence(tolerance=0.0) == 500
 
 
 # Threads

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_choice, check_kind, check_real, check_seed, check_tensor
+from .checks import check_choice, check_count, check_kind, check_real, check_seed, check_tensor
 from .experts import Trajectory, ilqr, lqr, optimum
 from .files import require_file, writing
 from .parallel import parallel_map
@@ -144,6 +144,13 @@ class Dataset:
             recipe = self.recipe | {"split": part_of}
             parts.append(replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS}, recipe=recipe))
         return tuple(parts)
+
+    def first(self, count: int) -> Self:
+        """The first `count` instances."""
+        if check_count(count, "count") > len(self):
+            raise ValueError(f"there are only {len(self)} instances, not {count}.")
+        arrays = {name: getattr(self, name)[:count] for name in ARRAYS}
+        return replace(self, **arrays, recipe=self.recipe | {"first": count})
 
     def save(self, path: str | Path) -> Path:
         """Write a compressed ``.npz`` (same data, same bytes); the recipe goes in as JSON text.

@@ -23,7 +23,10 @@ def writing(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise OSError(f"can't write {path}: something that is no file stands there.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"can't make the folder of {path}: {error.strerror}.") from None
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:

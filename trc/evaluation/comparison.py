@@ -11,6 +11,7 @@ from torch import Tensor
 from ..checks import check_kind
 from ..experts import lqr, optimum
 from ..model import TinyRecursiveControl
+from ..model.layers import seeded
 from ..problems import Problem
 from ..statistics import bootstrap, paired_bootstrap
 from .metrics import aggregate, instance_metrics, random_controls
@@ -65,7 +66,9 @@ def compare(
     seed = int(torch.randint(2**31, (), generator=generator))
     drawn = random_controls(problem, len(initial), generator)
     controls = {"random": drawn, "zero": problem.clip(torch.zeros_like(drawn))}
-    controls["untrained"] = propose(_untrained(first, problem, seed), initial, target)[:, -1]
+    with seeded(seed):
+        untrained = TinyRecursiveControl(first.config, problem)
+    controls["untrained"] = propose(untrained, initial, target)[:, -1]
     controls |= {name: propose(model, initial, target)[:, -1] for name, model in named.items()}
     controls["lqr"] = lqr(problem, initial, target).controls
     if optimum_cost is None:
@@ -93,9 +96,3 @@ def compare(
             }
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
-
-
-def _untrained(model: TinyRecursiveControl, problem: Problem, seed: int) -> TinyRecursiveControl:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return TinyRecursiveControl(model.config, problem)

@@ -3,7 +3,7 @@
 from .index import FUNCTIONS, Entry, draw, read_index
 from .pages import gains, gap_map, phase_portrait, stationarity
 from .paper import iterates, learning, methods
-from .runs import training_curves
+from .runs import refinement_panels, training_curves
 from .sketches import architecture
 from .style import METHODS, PROBLEM_TITLES, color, label, save, save_png, style
 
@@ -23,6 +23,7 @@ __all__ = [
     "methods",
     "phase_portrait",
     "read_index",
+    "refinement_panels",
     "save",
     "save_png",
     "stationarity",

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..checks import check_seed
 from .config import ModelConfig
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw initial weights from a seed and leave torch's random state as it was; without one, draw from that state."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(check_seed(seed))
+        yield
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

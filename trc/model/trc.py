@@ -12,7 +12,7 @@ from ..problems import Problem
 from ..simulation import Dynamics
 from .config import TRM_STYLE, ModelConfig
 from .feedback import FEEDBACKS, Simulator
-from .layers import perceptron
+from .layers import perceptron, seeded
 from .recursion import SingleLevel, TwoLevel
 
 
@@ -70,11 +70,7 @@ class TinyRecursiveControl(nn.Module):
             Any field of :class:`~trc.ModelConfig`.
         """
         config = ModelConfig.of_size(size, problem=problem, **settings)
-        if seed is None:
-            return cls(config, problem)
-        check_count(seed, "seed", minimum=0)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return cls(config, problem)
 
     @classmethod

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..checks import check_choice, check_count
 from .config import SIZES
-from .layers import perceptron
+from .layers import perceptron, seeded
 
 
 class ValuePredictor(nn.Module):
@@ -26,7 +26,7 @@ class ValuePredictor(nn.Module):
         self.head = perceptron(latent_dim, hidden_dim, 1)
 
     @classmethod
-    def create(cls, latent_dim: int, size: str = "small") -> Self:
+    def create(cls, latent_dim: int, size: str = "small", seed: int | None = None) -> Self:
         """A predictor with the hidden width of one of the network's sizes.
 
         Parameters
@@ -34,9 +34,12 @@ class ValuePredictor(nn.Module):
         latent_dim : int
             That of the model: ``model.config.latent_dim``.
         size : {"small", "medium", "large"}
+        seed : int, optional
+            Seed of the initial weights; torch's current random state is used otherwise, and left as it was if given.
         """
         check_choice(size, "size", SIZES)
-        return cls(latent_dim, SIZES[size]["hidden_dim"])
+        with seeded(seed):
+            return cls(latent_dim, SIZES[size]["hidden_dim"])
 
     def forward(self, latents: Tensor) -> Tensor:
         """Positive costs ``[..., ]`` of latents ``[..., d]``; ``output["all_latents"]`` gives ``[B, K+1]``."""

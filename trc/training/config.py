@@ -26,6 +26,8 @@ class TrainingConfig:
         At the start; the schedule takes it from there.
     schedule : {"cosine", "step", "plateau", "none"}
         See :func:`trc.training.schedules.learning_rate`.
+    warmup : float
+        Share of all steps in which the rate first rises from zero, in a straight line.
     optimizer : {"adamw", "adam"}
     loss : {"cloning", "process", "discounted", "hinge", "trajectory"}
         Cloning alone; cloning with a term in the costs of all iterates (the improvement reward, their discounted sum,
@@ -56,6 +58,7 @@ class TrainingConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     schedule: str = "cosine"
+    warmup: float = 0.0
     optimizer: str = "adamw"
     loss: str = "cloning"
     process_weight: float = 0.1
@@ -78,6 +81,8 @@ class TrainingConfig:
         check_real(self.max_grad_norm, "max_grad_norm", positive=True)
         for name in ("weight_decay", "process_weight", "value_weight"):
             check_real(getattr(self, name), name, minimum=0)
+        if not 0 <= check_real(self.warmup, "warmup") < 1:
+            raise ValueError(f"warmup must be a share of the steps from 0 to below 1, got {self.warmup}.")
         if not 0 < check_real(self.validation_fraction, "validation_fraction") < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
         if not 0 <= check_real(self.discount, "discount") <= 1:
@@ -107,12 +112,15 @@ class History:
     Parameters
     ----------
     train_loss, validation_loss, learning_rate : list of float
-        One an epoch; the learning rate is that of the epoch's first step.
+        One an epoch; the learning rate is that of the epoch's last step.
+    samples_per_epoch : int
+        Instances that an epoch learns from.
     """
 
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
+    samples_per_epoch: int = 0
 
     @property
     def best_epoch(self) -> int:
@@ -123,8 +131,9 @@ class History:
         """Epochs since the best one."""
         return len(self.validation_loss) - 1 - self.best_epoch if self.validation_loss else 0
 
-    def epochs_to_convergence(self, tolerance: float = 0.1) -> int:
-        """Epochs until the validation loss first came within `tolerance` of its way from the first to the lowest."""
+    def samples_to_convergence(self, tolerance: float = 0.1) -> int:
+        """Instances seen until the validation loss had done all but `tolerance` of its way from first to lowest."""
         first, lowest = self.validation_loss[0], min(self.validation_loss)
         bound = lowest + tolerance * (first - lowest)
-        return 1 + next(i for i, loss in enumerate(self.validation_loss) if loss <= bound)
+        epochs = 1 + next(i for i, loss in enumerate(self.validation_loss) if loss <= bound)
+        return epochs * self.samples_per_epoch

@@ -53,7 +53,10 @@ class RunFolder:
         ValueError
             If the folder holds another run, or a state that can't be read.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"can't make the run's folder {self.path} ({error.strerror}); choose another.") from None
         if not self.state.is_file():
             return History(), fresh
         header, tensors = self._read_state()
@@ -111,7 +114,7 @@ class RunFolder:
             "epochs": len(history.train_loss),
             "best_epoch": history.best_epoch,
             "best_validation_loss": min(history.validation_loss),
-            "epochs_to_convergence": history.epochs_to_convergence(),
+            "samples_to_convergence": history.samples_to_convergence(),
             "finished": finished,
             "history": asdict(history),
             "recipe": self.recipe,

@@ -71,7 +71,7 @@ def fit(
     history, best = History(), copy_of(modules)
     if folder is not None:
         history, best = folder.restore(modules, optimizer, best)
-    count = len(training[0])
+    count = history.samples_per_epoch = len(training[0])
     steps = math.ceil(count / config.batch_size)
     # Dropout draws from one generator that all threads share, so it allows no more than one.
     with single_thread(), _workers(1 if _drops(modules) else jobs) as run, own_random_state(config.device):
@@ -81,12 +81,14 @@ def fit(
             generator = torch.Generator().manual_seed(_seed(config.seed, epoch))
             torch.manual_seed(_seed(config.seed, epoch))
             modules.train()
-            total, rates = 0.0, []
+            total = 0.0
             try:
                 for step, rows in enumerate(torch.randperm(count, generator=generator).split(config.batch_size)):
                     share = (epoch + step / steps) / config.epochs
-                    rates.append(learning_rate(config.schedule, config.learning_rate, share, history.validation_loss))
-                    optimizer.param_groups[0]["lr"] = rates[-1]
+                    rate = learning_rate(
+                        config.schedule, config.learning_rate, share, history.validation_loss, config.warmup
+                    )
+                    optimizer.param_groups[0]["lr"] = rate
                     loss = _step(run, loss_of, [t[rows] for t in training], parameters, optimizer, config)
                     _check_loss(loss, epoch, config, folder)
                     total += loss * len(rows)
@@ -98,7 +100,7 @@ def fit(
                 raise
             history.train_loss.append(total / count)
             history.validation_loss.append(validated)
-            history.learning_rate.append(rates[0])
+            history.learning_rate.append(rate)
             if history.best_epoch == epoch:
                 best = copy_of(modules)
             if folder is not None:

@@ -35,7 +35,9 @@ SCHEDULES: dict[str, Callable[[float, Sequence[float]], float]] = {
 }
 
 
-def learning_rate(schedule: str, start: float, progress: float, validation_losses: Sequence[float]) -> float:
+def learning_rate(
+    schedule: str, start: float, progress: float, validation_losses: Sequence[float], warmup: float = 0.0
+) -> float:
     """The learning rate of a step.
 
     Parameters
@@ -44,10 +46,13 @@ def learning_rate(schedule: str, start: float, progress: float, validation_losse
         Half a cosine wave down to zero; a tenth after half of the steps and a hundredth after three quarters; half of
         it whenever five epochs have brought no lower validation loss; or constant.
     start : float
-        The rate of the first step.
+        The rate that the schedule begins with.
     progress : float
         Share of all steps that are done, from 0 to 1.
     validation_losses : sequence of float
         Of the epochs so far.
+    warmup : float
+        Until this share of all steps the rate is held back, in a straight line from zero.
     """
-    return start * SCHEDULES[schedule](progress, validation_losses)
+    held_back = progress / warmup if progress < warmup else 1.0
+    return start * held_back * SCHEDULES[schedule](progress, validation_losses)

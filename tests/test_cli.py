@@ -1,0 +1,360 @@
+"""The command: what it writes, what it finds again, and how it tells what is wrong."""
+
+import json
+import re
+
+import pytest
+import torch
+
+import trc
+from trc.cli import main
+
+SMALL = ["--model-size", "small", "--latent-dim", "16", "--num-heads", "2", "--num-blocks", "1"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; its output."""
+
+    def command(*arguments):
+        main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    return command
+
+
+@pytest.fixture
+def fail(capsys):
+    """Run a command that is refused; the one line that says why."""
+
+    def command(*arguments):
+        with pytest.raises(SystemExit) as exit:
+            main([str(argument) for argument in arguments])
+        assert exit.value.code == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        return lines[-1]
+
+    return command
+
+
+@pytest.fixture
+def data(here, run):
+    run("generate", "--num-samples", 40, "--output-dir", "data")
+    return here / "data" / "lqr_dataset.npz"
+
+
+@pytest.fixture
+def checkpoint(here, run, data):
+    run("train", "--data", data, "--epochs", 2, "--output-dir", "out", *SMALL)
+    return here / "out" / "best_model.safetensors"
+
+
+# Data
+
+
+def test_generated_data_are_those_of_the_library(run, data, double_integrator):
+    expected = trc.generate_dataset(double_integrator, 40, seed=42)
+    found = trc.load_dataset(data)
+    assert found.recipe == expected.recipe
+    assert torch.equal(found.control_sequences, expected.control_sequences)
+
+
+def test_settings_of_the_problem(run, here):
+    run(
+        *("generate", "--problem", "vanderpol", "--num_samples", 5, "--num_steps", 20, "--time_horizon", 2.0),
+        *("--expert", "ilqr", "--seed", 7, "--set", "mu=2", "--set", "control_high=[1]", "--output", "v.npz"),
+    )
+    data = trc.load_dataset(here / "v.npz")
+    assert data.problem == trc.make_problem("van_der_pol", mu=2.0, horizon=20, dt=0.1, control_high=[1])
+    assert (data.recipe["expert"], data.recipe["seed"], len(data)) == ("ilqr", 7, 5)
+
+
+def test_data_are_found_again(run, data):
+    before = data.stat().st_mtime_ns
+    assert "found 40 instances of double_integrator" in run("generate", "--num-samples", 40, "--output-dir", "data")
+    assert data.stat().st_mtime_ns == before
+
+
+def test_other_data_are_not_overwritten(fail, data):
+    before = data.read_bytes()
+    said = fail("generate", "--num-samples", 41, "--seed", 1, "--output-dir", "data")
+    assert "holds other data: seed (42 there, 1 here); num_samples (40 there, 41 here); choose another place" in said
+    assert data.read_bytes() == before
+
+
+# Training
+
+
+def test_training_is_that_of_the_library(run, here, data):
+    options = {"latent_dim": 16, "num_heads": 2, "num_blocks": 1}
+    said = run(
+        *(
+            "train",
+            "--data_path",
+            data,
+            "--epochs",
+            3,
+            "--batch_size",
+            16,
+            "--learning-rate",
+            2e-3,
+            "--scheduler",
+            "step",
+        ),
+        *("--patience", 5, "--process_weight", 0.2, "--reference", "first-detached", "--seed", 4, "--jobs", 1),
+        *(
+            "--use-two-level",
+            "--H_cycles",
+            2,
+            "--L_cycles",
+            3,
+            "--use-gradient-truncation",
+            "--output-dir",
+            "out",
+            *SMALL,
+        ),
+    )
+    loaded = trc.load_dataset(data)
+    model = trc.TinyRecursiveControl.create_two_level_small(
+        problem=loaded.problem, H_cycles=2, L_cycles=3, use_gradient_truncation=True, seed=4, **options
+    )
+    history = trc.train(
+        *(model, loaded),
+        **{"epochs": 3, "batch_size": 16, "learning_rate": 2e-3, "schedule": "step", "patience": 5},
+        **{"loss": "process", "process_weight": 0.2, "reference": "first-detached", "seed": 4},
+    )
+    found = trc.load_model(here / "out" / "best_model.safetensors")
+    assert found.config == model.config
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), model.parameters(), strict=True))
+    assert f"{model.num_parameters():,} parameters" in said
+    assert f"validation loss {min(history.validation_loss):.3g}" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        (["--trm-style"], {"norm": "rms", "feedforward": "swiglu", "use_two_level": True, "norm_first": False}),
+        (["--reasoning", "mlp", "--decoder", "full"], {"reasoning": "mlp", "decoder": "full"}),
+        (["--feedback", "none", "--dropout", "0.1"], {"feedback": "none", "dropout": 0.1}),
+        (["--num-outer-cycles", "5", "--num-inner-cycles", "2"], {"num_outer_cycles": 5, "num_inner_cycles": 2}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_kinds_of_networks(run, here, data, options, settings):
+    run("train", "--data", data, "--epochs", 1, "--output-dir", "out", *SMALL, *options)
+    config = trc.load_model(here / "out" / "best_model.safetensors").config
+    assert {name: getattr(config, name) for name in settings} == settings
+
+
+def test_value_predictor_is_trained_along(run, here, data):
+    run("train", "--data", data, "--epochs", 1, "--output-dir", "out", "--use_value_predictor", *SMALL)
+    assert trc.load_value_predictor(here / "out" / "best_model.safetensors").latent_dim == 16
+
+
+def test_finished_training_is_found_again(run, checkpoint, data):
+    before = checkpoint.read_bytes()
+    said = run("train", "--data", data, "--epochs", 2, "--output-dir", "out", *SMALL)
+    assert "found 2 of 2 epochs in out" in said
+    assert checkpoint.read_bytes() == before
+
+
+# Judgement
+
+
+def test_evaluation_is_that_of_the_library(run, here, checkpoint, double_integrator):
+    said = run("evaluate", "--checkpoint", checkpoint, "--num_eval_samples", 30, "--output", "results.json")
+    results = json.loads((here / "results.json").read_text())
+    test = trc.evaluation_set(double_integrator).first(30)
+    best = trc.optimum(double_integrator, test.initial_states, test.target_states).cost
+    model = trc.load_model(checkpoint)
+    expected = trc.evaluate(model, double_integrator, test.initial_states, test.target_states, reference_cost=best)
+    for name, value in expected.items():
+        assert results["metrics"][name] == pytest.approx(value)
+    assert f"gap to the optimum    {expected['gap']:.3%}" in said
+    assert len(results["refinement"]["iteration_costs"]) == len(results["refinement"]["control_mse"]) == 4
+    assert results["training"]["epochs"] == 2
+    assert results["training"]["samples_to_convergence"] in (36, 72)
+    assert results["speed"]["weights_mb"] == pytest.approx(4e-6 * model.num_parameters())
+
+
+def test_comparison_is_that_of_the_library(run, here, checkpoint, double_integrator):
+    said = run("compare", "--trc-checkpoint", checkpoint, "--num-eval-samples", 30, "--seed", 5, "--output", "c.json")
+    methods = json.loads((here / "c.json").read_text())["methods"]
+    test = trc.evaluation_set(double_integrator).first(30)
+    table = trc.compare(
+        {"best_model": trc.load_model(checkpoint)},
+        double_integrator,
+        test.initial_states,
+        test.target_states,
+        generator=torch.Generator().manual_seed(5),
+    )
+    assert list(methods) == list(table.index)
+    for name, row in methods.items():
+        assert row == pytest.approx(table.loc[name].to_dict())
+        assert re.search(rf"^{name} .*%", said, re.M)
+
+
+def test_refinement_is_drawn_beside_its_baseline(run, here, data, checkpoint):
+    run("train", "--data", data, "--epochs", 1, "--output-dir", "base", *SMALL)
+    said = run("refine", "--checkpoint", checkpoint, "--baseline", "base/best_model.safetensors", "--data", data)
+    found = json.loads((here / "refinement_analysis.json").read_text())
+    assert list(found) == ["out", "base"]
+    model, loaded = trc.load_model(checkpoint), trc.load_dataset(data)
+    expected = trc.evaluate_refinement(
+        model, loaded.problem, loaded.initial_states, loaded.target_states, expert_controls=loaded.control_sequences
+    )
+    assert found["out"].keys() == expected.keys()
+    for name, value in expected.items():
+        assert found["out"][name] == pytest.approx(value)
+    assert f"last below first on {expected['share_improving']:.1%}" in said
+    assert (here / "refinement_analysis.png").read_bytes().startswith(b"\x89PNG")
+
+
+# All in one
+
+
+def test_pipeline_makes_everything_and_finds_it_again(run, here):
+    arguments = ("pipeline", 60, 2, "small", "--num-test", 20)
+    said = run(*arguments)
+    files = {str(path.relative_to(here)): path for path in here.rglob("*") if path.is_file()}
+    folder = "outputs/supervised_small/"
+    assert set(files) == {
+        "data/lqr_train/lqr_dataset.npz",
+        "data/lqr_test/lqr_dataset.npz",
+        *(f"{folder}{name}.safetensors" for name in ("best_model", "last_model", "training_state")),
+        *(f"{folder}{name}.json" for name in ("training_stats", "evaluation_results", "comparison_results")),
+        f"{folder}training_curves.png",
+    }
+    assert trc.load_dataset(files["data/lqr_test/lqr_dataset.npz"]).recipe["seed"] == 123
+    assert "104,862 parameters" in said
+    model, results = (
+        files[f"{folder}best_model.safetensors"].read_bytes(),
+        json.loads(files[f"{folder}evaluation_results.json"].read_text()),
+    )
+    again = run(*arguments)
+    assert "found 60 instances" in again
+    assert "found 20 instances" in again
+    assert "found 2 of 2 epochs" in again
+    assert files[f"{folder}best_model.safetensors"].read_bytes() == model
+    assert json.loads(files[f"{folder}evaluation_results.json"].read_text())["metrics"] == results["metrics"]
+
+
+def test_pipeline_of_another_problem_learns_from_its_optimum(run, here):
+    run("pipeline", 20, 1, "small", "--problem", "van_der_pol", "--num-test", 10)
+    data = trc.load_dataset(here / "data" / "van_der_pol_ilqr_train" / "lqr_dataset.npz")
+    assert data.recipe["expert"] == "ilqr"
+    assert (here / "outputs" / "van_der_pol_small" / "comparison_results.json").is_file()
+
+
+# A look around
+
+
+def test_doctor_finds_nothing_wrong(run):
+    said = run("doctor")
+    assert said.count("ok      ") == 4
+    assert "all checks passed" in said
+
+
+def test_doctor_tells_what_is_broken(monkeypatch, capsys):
+    monkeypatch.setattr("trc.cli.showing.TOTALS", {"small": 1})
+    with pytest.raises(SystemExit) as exit:
+        main(["doctor"])
+    assert exit.value.code == 1
+    said = capsys.readouterr()
+    assert "FAILED  all sizes: RuntimeError: small has 104,862 parameters, not 1" in said.out
+    assert "1 of 4 checks failed" in said.err
+
+
+@pytest.mark.slow
+def test_demo_shows_four_things(run):
+    said = run("demo")
+    assert all(re.search(rf"^{number}  ", said, re.M) for number in (1, 2, 3, 4))
+    assert "530,590 parameters" in said
+
+
+COMMANDS = ("generate", "train", "evaluate", "compare", "refine", "demo", "doctor", "pipeline")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_option(run, command):
+    said = run(command, "--help")
+    assert said.startswith(f"Usage: trc {command} ")
+    options = re.findall(r"^  (-\S.*)\n", said, re.M)
+    assert all(re.search(r"  \S|\]$|[A-Z]$|-\S+$", option) for option in options)
+    assert set(COMMANDS) <= set(re.findall(r"^  ([a-z]+)  ", run("--help"), re.M))
+
+
+# What is wrong is said in one line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("traln", "No such command 'traln'"),
+        ("train", "Missing option '--data'"),
+        ("train --data DATA --foo 1", "trc train: error: No such option '--foo'"),
+        ("train --data none.npz", "no dataset at none.npz; make one with"),
+        ("train --data DATA --lr nan", "learning_rate must be a positive number, got nan"),
+        ("train --data DATA --epochs 1.5", "'1.5' is not a valid integer"),
+        ("train --data DATA --model-size huge", "'huge' is not one of 'small', 'medium', 'large'"),
+        ("train --data DATA --loss mse", "'mse' is not one of 'cloning', 'process'"),
+        ("train --data DATA --scheduler linear", "'linear' is not one of 'cosine', 'step', 'plateau', 'none'"),
+        ("train --data DATA --device gpu", "unknown device 'gpu'; known are cpu, cuda"),
+        (
+            "train --data DATA --problem pendulum",
+            "unknown problem 'pendulum'; known are double_integrator, van_der_pol",
+        ),
+        ("train --data DATA --problem van-der-pol", "is for 'double_integrator', not for 'van_der_pol'"),
+        ("train --data DATA --latent-dim 10 --num-heads 4", "latent_dim 10 must be a multiple of num_heads 4"),
+        ("train --data DATA --output-dir DATA/out", "can't make the run's folder"),
+        ("evaluate --checkpoint none.safetensors", "no checkpoint at none.safetensors"),
+        ("evaluate --checkpoint DATA", "is not a readable trc checkpoint"),
+        ("evaluate --checkpoint MODEL --problem van_der_pol", "is for 'double_integrator', not for 'van_der_pol'"),
+        ("evaluate --checkpoint MODEL --num-eval-samples 2000", "there are only 1000 instances, not 2000"),
+        ("evaluate --checkpoint MODEL --test-data OTHER", "horizon differ"),
+        ("evaluate --checkpoint MODEL --num-eval-samples 5 --output DATA/x.json", "can't make the folder of"),
+        ("compare --num-eval-samples 5", "Missing option '--trc-checkpoint'"),
+        ("refine --checkpoint MODEL --output x.pdf", "the figure is a .png file, got x.pdf"),
+        ("generate --num-samples 0 --output x.npz", "num_samples must be a whole number, 1 or more, got 0"),
+        ("generate --output x.npz --output-dir y", "give --output-dir or --output, not both"),
+        ("generate --set mu", "'mu' is no name=value"),
+        ("generate --set mu=x", "'x' is no number or list"),
+        ("generate --set mu=2", "has no setting 'mu'"),
+        ("generate --expert mpc", "'mpc' is not one of 'lqr', 'ilqr', 'optimum'"),
+        ("pipeline 10 1 huge", "'huge' is not one of"),
+        ("pipeline ten", "'ten' is not a valid integer"),
+        ("pipeline 1 1 small", "training needs at least 2 samples"),
+    ],
+)
+def test_bad_input(fail, here, request, arguments, message):
+    files = {}
+    if "DATA" in arguments:
+        files["DATA"] = request.getfixturevalue("data")
+    if "MODEL" in arguments:
+        files["MODEL"] = request.getfixturevalue("checkpoint")
+    if "OTHER" in arguments:
+        other = trc.make_problem("double_integrator", horizon=20)
+        files["OTHER"] = trc.generate_dataset(other, 5, seed=1).save(here / "other.npz")
+    for name, path in files.items():
+        arguments = arguments.replace(name, str(path))
+    said = fail(*arguments.split())
+    assert said.startswith("trc")
+    assert ": error: " in said
+    assert message in said
+
+
+def test_interrupt_is_told(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trc.cli.data.generate_dataset", interrupt)
+    with pytest.raises(SystemExit) as exit:
+        main(["generate", "--output", "x.npz"])
+    assert exit.value.code == 130
+    assert "the same command goes on from here" in capsys.readouterr().err

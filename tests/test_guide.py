@@ -1,0 +1,199 @@
+"""The guides' examples run, and what they call does what the library does."""
+
+import json
+
+import guide_examples
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import trc
+from trc import TinyRecursiveControl as Model
+from trc import guide
+
+pytestmark = pytest.mark.filterwarnings("ignore:device=.cuda. is not available")
+
+
+def run(example, **names):
+    exec(example, names)
+    return names
+
+
+def short(example):
+    assert "epochs=100" in example
+    return example.replace("epochs=100", "epochs=2")
+
+
+@pytest.fixture
+def loaders(van_der_pol, tmp_path):
+    path = trc.generate_dataset(van_der_pol, 20, seed=1).save(tmp_path / "vdp.npz")
+    return guide.create_data_loaders(*guide.load_dataset(path), batch_size=64)
+
+
+# The examples
+
+
+@pytest.mark.parametrize("change", [short, pytest.param(lambda example: example, marks=pytest.mark.slow)])
+def test_custom_training_loop(tmp_path, monkeypatch, double_integrator, capfd, change):
+    monkeypatch.chdir(tmp_path)
+    trc.generate_dataset(double_integrator, 40, seed=1).save("data.npz")
+    names = run(change(guide_examples.CUSTOM_LOOP))
+    assert names["trained_model"] is names["model"]
+    best = trc.load_model("outputs/custom/best_model.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(best.parameters(), names["model"].parameters(), strict=True))
+
+
+@pytest.mark.parametrize("change", [short, pytest.param(lambda example: example, marks=pytest.mark.slow)])
+def test_process_supervision_and_evaluation(tmp_path, monkeypatch, van_der_pol, loaders, capfd, change):
+    monkeypatch.chdir(tmp_path)
+    names = run(change(guide_examples.PROCESS_SUPERVISION), train_loader=loaders[0], val_loader=loaders[1])
+    model = names["trained_model"]
+    assert model.needs_simulator
+    run(
+        guide_examples.EVALUATION,
+        trained_model=model,
+        problem=van_der_pol,
+        dynamics_fn=names["dynamics_fn"],
+        test_loader=loaders[1],
+    )
+    assert "Samples improving: " in capfd.readouterr().out
+    assert (tmp_path / "refinement.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_dynamics_of_ones_own(double_integrator, draw, capfd):
+    def propagateOneStep(init_state, control, dt, numsteps):
+        position, velocity = init_state.flatten()
+        u = control.item()
+        return np.array([[position + velocity * dt + u * dt**2 / 2], [velocity + u * dt]])
+
+    names = run(guide_examples.OWN_DYNAMICS, propagateOneStep=propagateOneStep)
+    dynamics_fn = names["create_dynamics_wrapper"](dt=1 / 3)
+    model = Model.create_small(seed=0)
+    current, target = draw(double_integrator, 3, torch.float32)
+    with torch.no_grad():
+        seen = model(current, target, dynamics_fn=dynamics_fn)["errors"]
+        ours = Model.create_small(seed=0)
+        expected = ours(current, target, dynamics_fn=lambda x, u: trc.rollout(double_integrator, x, u))["errors"]
+    torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-4)
+    run(
+        guide_examples.REFINEMENT,
+        model=Model.create_small(problem=double_integrator),
+        current=current,
+        target=target,
+        torch=torch,
+    )
+    out = capfd.readouterr().out
+    assert out.count("Iteration ") == 4
+    assert out.count(" error: ") == 3
+
+
+# What they call
+
+
+def test_training_is_that_of_the_library(tmp_path, double_integrator, capfd):
+    data = trc.generate_dataset(double_integrator, 40, seed=1)
+    loaders = guide.create_data_loaders(*guide.load_dataset(data.save(tmp_path / "data.npz")), batch_size=8)
+    ours, theirs = (Model.create_small(problem=double_integrator, seed=0) for _ in range(2))
+    trc.train(ours, data, epochs=2, batch_size=8)
+    assert guide.train(theirs, *loaders, epochs=2) is theirs
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_process_supervision_is_that_of_the_library(tmp_path, double_integrator, capfd):
+    data = trc.generate_dataset(double_integrator, 40, seed=1)
+    loaders = guide.create_data_loaders(*guide.load_dataset(data.save(tmp_path / "data.npz")), batch_size=8)
+    ours, theirs = (Model.create_small(problem=double_integrator, seed=0) for _ in range(2))
+    trc.train(ours, data, epochs=2, batch_size=8, loss="process", process_weight=0.3)
+    guide.train_with_process_supervision(theirs, *loaders, epochs=2, process_weight=0.3)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_supervised_training_needs_no_more_than_a_file(tmp_path, double_integrator, capfd):
+    path = trc.generate_dataset(double_integrator, 20, seed=1).save(tmp_path / "data.npz")
+    model = Model.create_small(seed=0)
+    before = model.decode[0].weight.clone()
+    assert guide.train_supervised(model, path, epochs=1, lr=1e-3) is model
+    assert not torch.equal(model.decode[0].weight, before)
+    assert not model.needs_simulator  # none was known
+
+
+def test_cost_parameters_are_used_and_recorded(tmp_path, van_der_pol, loaders, capfd):
+    cost = {"Q": torch.eye(2), "R": 0.5 * torch.eye(1), "Q_final": 3 * torch.eye(2)}
+    weights = []
+    for name, parameters in (("own", None), ("other", cost)):
+        model = Model.create_small(problem=van_der_pol, seed=0)
+        guide.train_with_process_supervision(
+            model, *loaders, epochs=1, process_weight=10.0, cost_params=parameters, output_dir=tmp_path / name
+        )
+        weights.append(model.decode[0].weight)
+    assert not torch.equal(*weights)
+    recorded = json.loads((tmp_path / "other" / "training_stats.json").read_text())["recipe"]["cost"]
+    assert recorded == {"Q": [[1, 0], [0, 1]], "R": [[0.5]], "Q_final": [[3, 0], [0, 3]]}
+
+
+def test_oscillator_is_the_problem_with_its_parameters(draw, van_der_pol):
+    x, _ = draw(van_der_pol, 3)
+    u = torch.randn(3, 7, 1, dtype=torch.float64, requires_grad=True)
+    states = guide.simulate_vanderpol_torch(x, u, mu=2.0, dt=0.1)
+    assert states.shape == (3, 8, 2)
+    torch.testing.assert_close(states, trc.rollout(trc.make_problem("van_der_pol", mu=2.0, dt=0.1), x, u))
+    states.sum().backward()
+    assert torch.isfinite(u.grad).all()
+
+
+def test_evaluator_measures_the_iterates(van_der_pol, draw):
+    model = Model.create_small(problem=van_der_pol, seed=0)
+    x, t = draw(van_der_pol, 7, torch.float32)
+    label = trc.lqr(van_der_pol, x, t)
+    loader = DataLoader(TensorDataset(x, t, label.controls), batch_size=3)
+    evaluator = guide.RefinementEvaluator(model)
+    metrics = evaluator.evaluate(loader)
+    expected = trc.evaluate_refinement(model.eval(), van_der_pol, x, t, expert_controls=label.controls)
+    assert metrics.summary["iteration_costs"] == pytest.approx(expected["iteration_costs"], rel=1e-4)
+    assert metrics.summary["control_mse"] == pytest.approx(expected["control_mse"], rel=1e-4)
+    assert evaluator.analyze_convergence(metrics) == {
+        "pct_samples_improving": pytest.approx(100 * expected["share_improving"]),
+        "pct_monotone": pytest.approx(100 * expected["monotone_share"]),
+        "convergence_rate": pytest.approx(expected["convergence_rate"], rel=1e-3),
+    }
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, ls: guide.train_with_process_supervision(m, *ls), "the cost is not known: give cost_params"),
+        (
+            lambda m, ls: guide.train_with_process_supervision(m, *ls, cost_params={"Q": torch.eye(2), "S": 1}),
+            "cost_params are Q, R and Q_final; missing or unknown: Q_final, R, S",
+        ),
+        (
+            lambda m, ls: guide.train_with_process_supervision(
+                m, *ls, cost_params={"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
+            ),
+            "process supervision needs dynamics_fn",
+        ),
+        (lambda m, ls: guide.train(m, [], []), "train_loader must be a DataLoader"),
+        (lambda m, ls: guide.train(Model.create_small(), *ls), "horizon 15, the data have 2, 1 and 100"),
+        (lambda m, ls: guide.train(m, *ls, device="gpu"), "unknown device 'gpu'"),
+        (lambda m, ls: guide.RefinementEvaluator(m), "needs a problem or dynamics_fn"),
+    ],
+)
+def test_bad_calls_are_refused(loaders, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Model.create_small(control_horizon=100), loaders)
+
+
+def test_final_states_are_not_enough_for_process_supervision(van_der_pol, loaders):
+    final = lambda x, u: trc.rollout(van_der_pol, x, u)[:, -1]  # noqa: E731
+    model = Model.create_small(control_horizon=100)
+    cost = {"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
+    with pytest.raises(ValueError, match="the cost needs trajectories"):
+        guide.train_with_process_supervision(model, *loaders, dynamics_fn=final, cost_params=cost, epochs=1)
+
+
+def test_missing_gpu_is_told(loaders):
+    with pytest.warns(UserWarning, match="not available here; the CPU is used"):
+        assert guide._device("cuda") == "cpu"

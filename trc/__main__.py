@@ -1,0 +1,5 @@
+"""``python -m trc`` is the ``trc`` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,70 @@
+"""The group of commands, and how their errors are told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from .data import generate
+from .fitting import pipeline, train
+from .judging import compare, evaluate, refine
+from .showing import demo, doctor
+
+
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),  # --num_samples is --num-samples
+        "max_content_width": 110,
+    }
+)
+@click.version_option(package_name="trc", prog_name="trc")
+def trc() -> None:
+    """Tiny Recursive Control: a tiny network that proposes, simulates and refines control sequences.
+
+    \b
+    The whole way in one command (data, training, evaluation, comparison):
+      trc pipeline 10000 100 medium
+    Step by step:
+      trc generate --num-samples 10000 --output-dir data/lqr_train
+      trc train --data data/lqr_train/lqr_dataset.npz --output-dir outputs/supervised
+      trc evaluate --checkpoint outputs/supervised/best_model.safetensors
+      trc compare --trc-checkpoint outputs/supervised/best_model.safetensors
+
+    Options may be written with hyphens or underscores. A command that was interrupted, or is given twice, says what
+    it found and goes on from there.
+    """  # noqa: D301
+
+
+for command in (generate, train, evaluate, compare, refine, demo, doctor, pipeline):
+    trc.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; what is wrong is told in one line, with exit status 2.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+    """
+    try:
+        trc.main(arguments, prog_name="trc", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        _fail(context.command_path if context else "trc", error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        about = f"{error.strerror}: {error.filename}" if getattr(error, "strerror", None) else str(error)
+        _fail("trc", about)
+
+
+def _fail(command: str, message: str) -> None:
+    click.echo(f"{command}: error: {' '.join(message.split())}", err=True)
+    sys.exit(2)
