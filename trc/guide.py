@@ -27,7 +27,7 @@ from .simulation import Dynamics, rollout
 from .training import TrainingConfig
 from .training.folder import RunFolder
 from .training.loop import fit
-from .training.objectives import Cost, objective
+from .training.objectives import Cost, Objective
 from .training.supervised import check_dimensions, digest, trained_together
 
 
@@ -278,7 +278,7 @@ def _fit(
     model.needs_simulator = model.config.feedback != "none" and known
     fit(
         modules,
-        objective(model, config, simulator, cost, value_predictor),
+        Objective(model, config, simulator, cost, value_predictor),
         training,
         validation,
         config,

@@ -18,7 +18,7 @@ from .checks import check_count
 T = TypeVar("T")
 
 
-def _start_worker(parent: int) -> None:
+def start_worker(parent: int) -> None:
     """One thread, and no life of its own: a worker whose parent was killed ends itself."""
     torch.set_num_threads(1)
 
@@ -66,7 +66,7 @@ def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: i
         return
     # spawn: a forked child would inherit torch's thread pool in an unknown state
     pool = ProcessPoolExecutor(
-        min(jobs, len(arguments)), mp_context=get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
+        min(jobs, len(arguments)), mp_context=get_context("spawn"), initializer=start_worker, initargs=(os.getpid(),)
     )
     try:
         yield from pool.map(function, *zip(*arguments, strict=True))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,16 +13,11 @@ from tqdm import tqdm
 from ..parallel import single_thread
 from .config import OPTIMIZERS, History, TrainingConfig
 from .folder import RunFolder
+from .halves import BatchGradient, LossOf, trainable
 from .schedules import learning_rate
-
-#: A batch of at least twice this many instances is worked on in two halves, whose gradients are added in order. Two
-#: threads can share them, and the weights don't depend on whether they do.
-HALF = 64
 
 #: Instances validated at a time.
 CHUNK = 1024
-
-LossOf = Callable[..., Tensor]
 
 
 def fit(
@@ -52,7 +46,7 @@ def fit(
     folder : RunFolder, optional
         Where the run is kept; one that was interrupted goes on there.
     jobs : int
-        Threads, of which two have work; the weights don't depend on their number.
+        Processes, of which two have work; the weights don't depend on their number.
     progress : bool
     title : str
         Of the progress bar.
@@ -64,17 +58,18 @@ def fit(
     """
     modules.to(config.device)
     training, validation = ([t.to(config.device) for t in tensors] for tensors in (training, validation))
-    parameters = [parameter for parameter in modules.parameters() if parameter.requires_grad]
     optimizer = OPTIMIZERS[config.optimizer](
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        trainable(modules), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     history, best = History(), copy_of(modules)
     if folder is not None:
         history, best = folder.restore(modules, optimizer, best)
     count = history.samples_per_epoch = len(training[0])
     steps = math.ceil(count / config.batch_size)
-    # Dropout draws from one generator that all threads share, so it allows no more than one.
-    with single_thread(), _workers(1 if _drops(modules) else jobs) as run, own_random_state(config.device):
+    # Dropout draws from the process's generator, and a GPU is one: both allow no second process.
+    alone = jobs == 1 or _drops(modules) or config.device != "cpu"
+    gradient_of = BatchGradient(loss_of, modules, training, 1 if alone else 2)
+    with single_thread(), own_random_state(config.device), gradient_of:
         bar = tqdm(total=config.epochs, initial=len(history.train_loss), desc=title, unit="epoch", disable=not progress)
         while len(history.train_loss) < config.epochs and not _is_stuck(history, config):
             epoch = len(history.train_loss)
@@ -89,11 +84,11 @@ def fit(
                         config.schedule, config.learning_rate, share, history.validation_loss, config.warmup
                     )
                     optimizer.param_groups[0]["lr"] = rate
-                    loss = _step(run, loss_of, [t[rows] for t in training], parameters, optimizer, config)
+                    loss = _step(*gradient_of(rows), optimizer, config)
                     _check_loss(loss, epoch, config, folder)
                     total += loss * len(rows)
                 modules.eval()
-                _check_loss(validated := _validate(run, loss_of, validation), epoch, config, folder)
+                _check_loss(validated := _validate(loss_of, validation), epoch, config, folder)
             except ValueError:
                 modules.load_state_dict(best)
                 modules.eval()
@@ -127,52 +122,26 @@ def own_random_state(device: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _workers(jobs: int) -> Iterator[Callable]:
-    """A ``map`` over threads that each run torch on one thread."""
-    if jobs == 1:
-        yield map
-        return
-    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield pool.map
-
-
 def _step(
-    run: Callable,
-    loss_of: LossOf,
-    batch: list[Tensor],
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    config: TrainingConfig,
+    loss: float, gradients: Sequence[Tensor | None], optimizer: torch.optim.Optimizer, config: TrainingConfig
 ) -> float:
-    """One step; the loss before it. No step is made where the loss or its gradient is not finite."""
-    count = len(batch[0])
-
-    def work(*part: Tensor) -> tuple[float, Sequence[Tensor | None]]:
-        loss = loss_of(*part) * (len(part[0]) / count)
-        return loss.item(), torch.autograd.grad(loss, parameters, allow_unused=True)
-
-    optimizer.zero_grad()
-    total = 0.0
-    halves = (t.chunk(2 if count >= 2 * HALF else 1) for t in batch)
-    for loss, gradients in run(work, *halves):
-        total += loss
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    """One step, unless the loss or its gradient is not finite; the loss, or NaN if only the gradient is not."""
+    parameters = optimizer.param_groups[0]["params"]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-    if not (math.isfinite(total) and torch.isfinite(norm)):
-        return total if not math.isfinite(total) else math.nan
+    if not math.isfinite(loss):
+        return loss
+    if not torch.isfinite(norm):
+        return math.nan
     optimizer.step()
-    return total
+    return loss
 
 
-def _validate(run: Callable, loss_of: LossOf, tensors: Sequence[Tensor]) -> float:
-    def work(*part: Tensor) -> float:
-        with torch.no_grad():
-            return loss_of(*part).item() * len(part[0])
-
-    return sum(run(work, *(t.split(CHUNK) for t in tensors))) / len(tensors[0])
+@torch.no_grad()
+def _validate(loss_of: LossOf, tensors: Sequence[Tensor]) -> float:
+    parts = zip(*(t.split(CHUNK) for t in tensors), strict=True)
+    return sum(loss_of(*part).item() * len(part[0]) for part in parts) / len(tensors[0])
 
 
 def _drops(modules: nn.Module) -> bool:

@@ -93,13 +93,8 @@ LOSSES: dict[str, Callable[[Attempt, Any], Tensor]] = {
 }
 
 
-def objective(
-    model: TinyRecursiveControl,
-    config: Any,
-    simulator: Simulator,
-    cost: Cost,
-    value_predictor: ValuePredictor | None = None,
-) -> Callable[..., Tensor]:
+@dataclass(frozen=True)
+class Objective:
     """The mean loss of instances, as a function of ``initial, target, expert_controls`` and, optionally, their costs.
 
     Parameters
@@ -114,12 +109,19 @@ def objective(
         Trained along with the weight ``config.value_weight``.
     """
 
-    def loss_of(initial: Tensor, target: Tensor, controls: Tensor, costs: Tensor | None = None) -> Tensor:
-        output = model(initial, target, dynamics_fn=simulator.dynamics_fn, return_all_iterations=True)
-        attempt = Attempt(output, initial, target, controls, costs, simulator, cost)
-        loss = LOSSES[config.loss](attempt, config)
-        if value_predictor is not None:
-            loss = loss + config.value_weight * value_loss(value_predictor(output["all_latents"]), attempt.costs)
-        return loss
+    model: TinyRecursiveControl
+    config: Any
+    simulator: Simulator
+    cost: Cost | None
+    value_predictor: ValuePredictor | None = None
 
-    return loss_of
+    def __call__(self, initial: Tensor, target: Tensor, controls: Tensor, costs: Tensor | None = None) -> Tensor:
+        """The mean loss of a batch."""
+        dynamics_fn = self.simulator.dynamics_fn
+        output = self.model(initial, target, dynamics_fn=dynamics_fn, return_all_iterations=True)
+        attempt = Attempt(output, initial, target, controls, costs, self.simulator, self.cost)
+        loss = LOSSES[self.config.loss](attempt, self.config)
+        if self.value_predictor is None:
+            return loss
+        predicted = self.value_predictor(output["all_latents"])
+        return loss + self.config.value_weight * value_loss(predicted, attempt.costs)

@@ -17,7 +17,7 @@ from ..problems import Problem
 from .config import History, TrainingConfig
 from .folder import RunFolder
 from .loop import fit
-from .objectives import objective
+from .objectives import Objective
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
         ``training_curves.png``. The same call goes on there after an interruption, with the same weights in the end
         as without one.
     jobs : int
-        Threads, of which two have work; the weights don't depend on their number.
+        Processes, of which two have work; the weights don't depend on their number.
     progress : bool
         Show a progress bar with the losses.
     **options
@@ -90,7 +90,7 @@ def train(
     )
     return fit(
         modules,
-        objective(model, config, Simulator(problem), problem.cost, value_predictor),
+        Objective(model, config, Simulator(problem), problem.cost, value_predictor),
         training,
         validation,
         config,
