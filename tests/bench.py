@@ -11,7 +11,6 @@ import argparse
 import itertools
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,9 +18,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from bench_model import model_races
 from ipopt import VARIATIONS, Ipopt, compare
 from made_up import Cart
 from plain import step_by_step
+from race import Race, run_races, summarise
 from torch import Tensor
 from tqdm import tqdm
 
@@ -31,37 +32,8 @@ from trc.problems.integrators import rk4
 from trc.results import project_root, start_run, write_manifest, write_table
 
 SEED = 0
-#: A turn lasts at least about this many seconds; short calls are repeated in it.
-SHORTEST = 0.05
 INSTANCES = 256
 COMPARED = {name: trc.make_problem(name) for name in trc.PROBLEMS} | {"cart": Cart()}
-
-
-@dataclass(frozen=True)
-class Race:
-    """Two ways to do the same.
-
-    Parameters
-    ----------
-    task, problem : str
-    batch : int
-        Instances that `ours` treats in a call.
-    ours : callable
-    other : callable or None
-        None where only our time is of interest.
-    rival : str
-        What `other` is.
-    other_batch : int, optional
-        Instances that `other` treats in a call, where they differ.
-    """
-
-    task: str
-    problem: str
-    batch: int
-    ours: Callable[[], object]
-    other: Callable[[], object] | None = None
-    rival: str = ""
-    other_batch: int | None = None
 
 
 def draw(problem: trc.Problem, count: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -175,46 +147,6 @@ def mpc_solver(problem: trc.Problem, initial: Tensor, target: Tensor, jacobians:
     return solve
 
 
-def run_races(repeats: int) -> pd.DataFrame:
-    """One row a race, turn and side: seconds a call, and for each instance of it."""
-    rows = []
-    for race in tqdm([*rollout_races(), *generator_races(), *teacher_races()], desc="races", unit="race"):
-        key = {"task": race.task, "problem": race.problem, "batch": race.batch, "rival": race.rival}
-        sides = [("trc", race.ours, race.batch)]
-        if race.other is not None:
-            sides.append(("rival", race.other, race.other_batch or race.batch))
-        calls = {side: max(1, round(SHORTEST / min(timed(call), timed(call)))) for side, call, _ in sides}
-        for repeat in range(repeats):
-            for side, call, batch in sides:
-                seconds = timed(call, calls[side])
-                rows.append(key | {"repeat": repeat, "side": side, "seconds": seconds, "per_instance": seconds / batch})
-    return pd.DataFrame(rows)
-
-
-def timed(call: Callable[[], object], times: int = 1) -> float:
-    """Seconds of one call, the mean of several in a row."""
-    start = time.perf_counter()
-    for _ in range(times):
-        call()
-    return (time.perf_counter() - start) / times
-
-
-def summarise(timings: pd.DataFrame) -> pd.DataFrame:
-    """Medians of both sides, and the ratio of the times per instance with its quartiles."""
-    rows = []
-    for key, race in timings.groupby(["task", "problem", "batch", "rival"], sort=False):
-        sides = race.pivot(index="repeat", columns="side", values="per_instance")
-        row = dict(zip(["task", "problem", "batch", "rival"], key, strict=True))
-        row["trc_seconds"] = race[race["side"] == "trc"]["seconds"].median()
-        row["trc_ms_per_instance"] = 1e3 * sides["trc"].median()
-        if "rival" in sides:
-            ratios = sides["rival"] / sides["trc"]
-            row["rival_ms_per_instance"] = 1e3 * sides["rival"].median()
-            row["ratio"], row["low"], row["high"] = ratios.quantile([0.5, 0.25, 0.75])
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Substeps(VanDerPol):
     """The same dynamics with four times the operations a step."""
@@ -285,7 +217,8 @@ def main() -> None:
     run = start_run()
     torch.set_num_threads(1)
     folder = project_root() / ("results" if options.preset == "paper" else "_build") / "bench"
-    timings = run_races(options.repeats)
+    races = [*rollout_races(), *generator_races(), *teacher_races(), *model_races()]
+    timings = run_races(races, options.repeats)
     summary = summarise(timings)
     print(summary.to_string(index=False, float_format="{:.3g}".format))
     write_table(timings, folder / "timings.csv")

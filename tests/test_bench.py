@@ -1,8 +1,8 @@
 """The arithmetic of the bench; its times are nobody's test."""
 
-import bench
 import pandas as pd
 import pytest
+import race
 
 
 def test_ratios_are_those_of_the_turns_per_instance():
@@ -13,7 +13,7 @@ def test_ratios_are_those_of_the_turns_per_instance():
         for side, seconds in turns.items()
         for i, s in enumerate(seconds)
     ]
-    (found,) = bench.summarise(pd.DataFrame(rows)).to_dict("records")
+    (found,) = race.summarise(pd.DataFrame(rows)).to_dict("records")
     assert found["trc_seconds"] == 2.0
     assert found["trc_ms_per_instance"] == pytest.approx(200)
     assert found["rival_ms_per_instance"] == pytest.approx(4000)
@@ -22,16 +22,13 @@ def test_ratios_are_those_of_the_turns_per_instance():
 
 def test_sides_take_turns(monkeypatch):
     order = []
-    race = bench.Race("t", "p", 4, lambda: order.append("trc"), lambda: order.append("rival"), "r", 2)
-    alone = bench.Race("t", "q", 4, lambda: order.append("alone"))
-    monkeypatch.setattr(bench, "SHORTEST", 0)
-    monkeypatch.setattr(bench, "rollout_races", lambda: [race])
-    monkeypatch.setattr(bench, "generator_races", lambda: [alone])
-    monkeypatch.setattr(bench, "teacher_races", list)
-    timings = bench.run_races(2)
+    both = race.Race("t", "p", 4, lambda: order.append("trc"), lambda: order.append("rival"), "r", 2)
+    alone = race.Race("t", "q", 4, lambda: order.append("alone"))
+    monkeypatch.setattr(race, "SHORTEST", 0)
+    timings = race.run_races([both, alone], 2)
     assert order == [*["trc"] * 2, *["rival"] * 2, *["trc", "rival"] * 2, *["alone"] * 4]  # two calls each to warm up
     assert list(timings["repeat"]) == [0, 0, 1, 1, 0, 1]
     assert (timings["per_instance"] * timings["side"].map({"trc": 4, "rival": 2})).tolist() == pytest.approx(
         timings["seconds"].tolist()
     )
-    assert bench.summarise(timings)["ratio"].notna().tolist() == [True, False]
+    assert race.summarise(timings)["ratio"].notna().tolist() == [True, False]

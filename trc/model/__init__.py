@@ -2,7 +2,8 @@
 
 from .config import SIZES, ModelConfig
 from .feedback import FEEDBACKS, Simulator
+from .snapshot import Snapshot
 from .trc import TinyRecursiveControl
 from .value import ValuePredictor
 
-__all__ = ["FEEDBACKS", "SIZES", "ModelConfig", "Simulator", "TinyRecursiveControl", "ValuePredictor"]
+__all__ = ["FEEDBACKS", "SIZES", "ModelConfig", "Simulator", "Snapshot", "TinyRecursiveControl", "ValuePredictor"]
