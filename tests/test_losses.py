@@ -111,7 +111,7 @@ def test_trajectory_loss_counts_each_instance_relative_to_its_own_cost():
 
 
 def test_value_loss_moves_the_prediction_and_not_the_costs():
-    predicted = torch.tensor([[1.0, math.e]], dtype=torch.float64, requires_grad=True)
+    predicted = torch.tensor([[0.0, 1.0]], dtype=torch.float64, requires_grad=True)
     costs = torch.tensor([[math.e**2, math.e]], dtype=torch.float64, requires_grad=True)
     loss = value_loss(predicted, costs)
     loss.backward()

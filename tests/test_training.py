@@ -429,7 +429,7 @@ def test_damaged_state_is_refused(tmp_path, double_integrator, data):
     trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
     state = tmp_path / "training_state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"is not a readable state of a training .*; remove it to begin anew"):
+    with pytest.raises(ValueError, match=r"is not a readable state of a training .*; remove its folder to begin anew"):
         trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .files import require_file, writing
 from .model import ModelConfig, TinyRecursiveControl, ValuePredictor
+from .model.layers import seeded
 from .problems import PROBLEMS, Problem, make_problem
 
 #: The one key of the header; several would be written in random order.
@@ -79,7 +80,10 @@ def load_model(path: str | Path, problem: Problem | None = None) -> TinyRecursiv
             problem = make_problem(recipe["name"], **recipe["settings"])
         if problem is not None and recipe is not None and problem.recipe() != recipe:
             raise ValueError(f"it is for {recipe['name']!r} with other settings than the given problem")
-        model = TinyRecursiveControl(config, problem)
+        if not tensors:
+            raise ValueError("it has no weights")
+        with seeded(0):  # weights that are overwritten at once; torch's random state is not touched for them
+            model = TinyRecursiveControl(config, problem)
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             raise ValueError("it has weights that are not finite")
         model.to(next(iter(tensors.values())).dtype)

@@ -11,6 +11,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def make_folder_of(path: str | Path) -> None:
+    """Make the folder that a file is to stand in.
+
+    Raises
+    ------
+    OSError
+        If it can't be made or written, with the reason.
+    """
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"can't make the folder of {path}: {error.strerror}.") from None
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"can't write {path}: the folder is not writable.")
+
+
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears at `path` complete, or not at all.
@@ -23,19 +40,18 @@ def writing(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise OSError(f"can't write {path}: something that is no file stands there.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"can't make the folder of {path}: {error.strerror}.") from None
+    make_folder_of(path)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
         os.chmod(name, 0o644)  # mkstemp makes private files
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.strerror and error.filename is None:  # such as a full disk
+            raise OSError(f"can't write {path}: {error.strerror}.") from None
         raise
 
 

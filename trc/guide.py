@@ -242,7 +242,7 @@ class RefinementEvaluator:
         return RefinementMetrics(found, distance, refinement_metrics(found, distance))
 
     def plot_refinement_curves(self, metrics: RefinementMetrics, output_path: str | Path) -> Path:
-        """Draw the four panels of :func:`trc.figures.refinement_panels` as ``.png``."""
+        """Draw cost, improvement and distance to the expert by iterate, as ``.png``."""
         return save_png(refinement_panels({"model": (metrics.costs, metrics.control_mse)}), output_path)
 
     def analyze_convergence(self, metrics: RefinementMetrics) -> dict[str, float]:

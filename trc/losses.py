@@ -37,6 +37,18 @@ def cloning_loss(output: dict[str, Tensor], expert_controls: Tensor) -> Tensor:
     return F.mse_loss(output["controls"], expert_controls)
 
 
+def state_loss(states: Tensor, expert_states: Tensor, scale: Tensor) -> Tensor:
+    """Cloning of where the controls lead: mean squared difference of the states to the teacher's.
+
+    Parameters
+    ----------
+    states, expert_states : Tensor ``[B, T+1, n]``
+    scale : Tensor ``[n]``
+        The unit of each state.
+    """
+    return ((states - expert_states) / scale).square().mean()
+
+
 def iterate_costs(
     output: dict[str, Tensor],
     initial: Tensor,
@@ -59,7 +71,7 @@ def iterate_costs(
     Raises
     ------
     ValueError
-        If `simulate` gives final states alone: they have no cost.
+        If `simulate` gives final states alone, which have no cost, or no gradient where one is asked for.
     """
     controls, known = output["all_controls"], output.get("all_states")
     missing = controls if known is None else controls[:, known.shape[1] :]
@@ -68,6 +80,10 @@ def iterate_costs(
         raise ValueError(
             f"the cost needs trajectories [B, T+1, n], but dynamics_fn returned final states {list(states.shape)}; "
             "let it return every state."
+        )
+    if missing.requires_grad and not states.requires_grad:
+        raise ValueError(
+            "this loss needs the gradient of the simulation, but dynamics_fn gives none; write it in torch."
         )
     states = states.unflatten(0, missing.shape[:2])
     states = states if known is None else torch.cat((known, states), 1)
@@ -132,9 +148,9 @@ def trajectory_loss(costs: Tensor) -> Tensor:
     return costs.log().mean()
 
 
-def value_loss(predicted: Tensor, costs: Tensor) -> Tensor:
-    """Mean squared difference of the logarithms of predicted and true costs, both ``[B, K+1]``.
+def value_loss(predicted_log: Tensor, costs: Tensor) -> Tensor:
+    """Mean squared difference of the predicted logarithms of costs to those of the true costs, both ``[B, K+1]``.
 
     No gradient reaches the true costs: the prediction is to follow the controls, not the controls the prediction.
     """
-    return F.mse_loss(predicted.log(), costs.detach().log())
+    return F.mse_loss(predicted_log, costs.detach().log())

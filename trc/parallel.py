@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ T = TypeVar("T")
 def start_worker(parent: int) -> None:
     """One thread, and no life of its own: a worker whose parent was killed ends itself."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the parent, which ends its workers
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..datasets import EXPERTS, TRAINING_SEED, Dataset, generate_dataset, load_dataset
+from ..files import make_folder_of
 from ..problems import Problem
 from .options import FILE, FOLDER, jobs_option, problem_of, problem_options
 
@@ -68,6 +69,8 @@ def find_or_generate(
         "num_samples": num_samples,
         "scale": scale,
     }
+    if path.suffix != ".npz":
+        raise ValueError(f"a dataset is a .npz file, got {path}.")
     if path.exists():
         data = load_dataset(path)
         differing = [
@@ -79,6 +82,7 @@ def find_or_generate(
             raise ValueError(f"{path} holds other data: {'; '.join(differing)}; choose another place, or remove it.")
         click.echo(f"found {len(data):,} instances of {problem.name} in {path}")
         return data
+    make_folder_of(path)
     data = generate_dataset(
         problem, num_samples, seed=seed, expert=expert, scale=scale, jobs=jobs, progress=num_samples > 1024
     )

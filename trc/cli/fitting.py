@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,16 @@ from ..problems import make_problem
 from ..training import LOSSES, SCHEDULES, TrainingConfig
 from ..training import train as fit
 from ..training.config import OPTIMIZERS
+from ..training.folder import epochs_done
 from .data import DATASET, find_or_generate
 from .judging import compare_models, evaluate_model
 from .options import FILE, FOLDER, ProblemName, jobs_option, options
 
 #: Options whose names click writes otherwise than the configuration does.
 _FIELDS = {"l_cycles": "L_cycles"}
+
+#: Losses that have a process weight.
+WEIGHTED = ("process", "discounted", "hinge")
 
 model_options = options(
     click.option("--model-size", type=click.Choice(list(SIZES)), default="medium", show_default=True, help="Preset."),
@@ -72,10 +75,13 @@ training_options = options(
         help="Stop after so many epochs without a lower validation loss; 0 never does.",
     ),
     click.option(
-        "--loss", type=click.Choice(list(LOSSES)), help="Cloning by default; process if a process weight is given."
+        "--loss", type=click.Choice(list(LOSSES)), help="Cloning by default, process if a process weight is given."
     ),
     click.option(
-        "--process-weight", type=float, help="Weight λ of the term in the costs of all iterates.  [default: 0.1]"
+        "--state-weight", type=float, default=0.0, show_default=True, help="Weight of cloning the teacher's states too."
+    ),
+    click.option(
+        "--process-weight", type=float, help="Weight of the term in the costs of all iterates; 0.1 if the loss has one."
     ),
     click.option(
         "--reference",
@@ -86,7 +92,7 @@ training_options = options(
     ),
     click.option("--discount", type=float, default=0.9, show_default=True, help="Of the discounted loss."),
     click.option("--use-value-predictor", is_flag=True, help="Train a predictor of the cost along."),
-    click.option("--value-weight", type=float, default=0.01, show_default=True, help="Weight of its loss."),
+    click.option("--value-weight", type=float, help="Weight of its loss.  [default: 0.01]"),
     click.option("--weight-decay", type=float, default=0.0, show_default=True, help="Of the weights."),
     click.option("--max-grad-norm", type=float, default=1.0, show_default=True, help="Gradients are clipped to it."),
     click.option(
@@ -109,8 +115,9 @@ training_options = options(
 def train(data: Path, problem: str | None, output_dir: Path, **choices: Any) -> None:
     """Train a network on a dataset.
 
-    The folder gets best_model.safetensors, last_model.safetensors, training_stats.json and training_curves.png. An
-    interrupted training goes on with the same command, to the same weights.
+    Its loss is behaviour cloning; a process weight, or --loss process, adds the improvement reward. The folder gets
+    best_model.safetensors, last_model.safetensors, training_stats.json and training_curves.png. An interrupted
+    training goes on with the same command, to the same weights.
     """
     dataset = load_dataset(data)
     if problem is not None and dataset.problem.name != problem:
@@ -133,7 +140,7 @@ def train_on(
 ) -> TinyRecursiveControl:
     """Make and train a network as the options say."""
     fields = TrainingConfig.__dataclass_fields__
-    training = {name: value for name, value in choices.items() if name in fields}
+    training = {name: value for name, value in choices.items() if name in fields and value is not None}
     training["loss"] = loss or ("cloning" if process_weight is None else "process")
     if process_weight is not None:
         training["process_weight"] = process_weight
@@ -142,16 +149,33 @@ def train_on(
     }
     if trm_style:
         settings = TRM_STYLE | settings
-    TrainingConfig.from_options(seed=seed, **training)  # refused before anything is made
+    two_level = settings.get("use_two_level", False)
+    for given, needed, means in (
+        ("L_cycles" in settings, two_level, "--L-cycles is for --use-two-level"),
+        (
+            "num_inner_cycles" in settings,
+            not two_level,
+            "--num-inner-cycles is for one level; with two, say --L-cycles",
+        ),
+        ("value_weight" in training, use_value_predictor, "--value-weight is for --use-value-predictor"),
+        (process_weight is not None, training["loss"] in WEIGHTED, f"--process-weight is for {', '.join(WEIGHTED)}"),
+    ):
+        if given and not needed:
+            raise click.UsageError(f"{means}.")
+    config = TrainingConfig.from_options(seed=seed, **training)  # refused before anything is made
     model = TinyRecursiveControl.create(model_size, problem=dataset.problem, seed=seed, **settings)
     predictor = None
     if use_value_predictor:
         predictor = ValuePredictor.create(model.config.latent_dim, model_size, seed=seed)
     click.echo(
         f"{model_size} network, {model.num_parameters():,} parameters, "
-        f"on {len(dataset):,} instances of {dataset.problem.name}"
+        f"on {len(dataset):,} instances of {dataset.problem.name}\n"
+        f"{config.epochs} epochs, batches of {config.batch_size}, learning rate {config.learning_rate:g}, "
+        f"{config.schedule}, loss {config.loss}"
+        + (f" with process weight {config.process_weight:g}" if config.loss in WEIGHTED else "")
+        + (f", state weight {config.state_weight:g}" if config.state_weight else "")
     )
-    before, start = _epochs_of(output_dir), time.perf_counter()
+    before, start = epochs_done(output_dir), time.perf_counter()
     if before:
         click.echo(f"found {before} of {training['epochs']} epochs in {output_dir}")
     history = fit(
@@ -171,14 +195,6 @@ def train_on(
     return model
 
 
-def _epochs_of(folder: Path) -> int:
-    """Epochs that a run has done, as its statistics say."""
-    try:
-        return int(json.loads((folder / "training_stats.json").read_text())["epochs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
-
-
 @click.command()
 @click.argument("num_samples", type=int, default=10_000)
 @click.argument("epochs", type=int, default=100)
@@ -188,9 +204,9 @@ def _epochs_of(folder: Path) -> int:
 @click.option("--num-test", type=int, default=1000, show_default=True, help="Instances of the test set.")
 @click.option("--data-dir", type=FOLDER, default=Path("data"), show_default=True, help="Folder of the datasets.")
 @click.option("--output-dir", type=FOLDER, help="Folder of the run.  [default: outputs/supervised_SIZE]")
-@click.option("--batch-size", type=int, default=128, show_default=True, help="Instances a step.")
+@click.option("--batch-size", type=int, default=256, show_default=True, help="Instances a step.")
 @click.option(
-    "--lr", "--learning-rate", "learning_rate", type=float, default=4e-3, show_default=True, help="At its highest."
+    "--lr", "--learning-rate", "learning_rate", type=float, default=5e-3, show_default=True, help="At its highest."
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the initial weights, the split and the batches."
@@ -243,6 +259,7 @@ def pipeline(
         batch_size=batch_size,
         learning_rate=learning_rate,
         warmup=0.1,
+        state_weight=10.0,
         seed=seed,
         jobs=jobs,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,11 @@ import click
 import pandas as pd
 import torch
 
-from ..checkpoints import load_model
+from ..checkpoints import load_model, read_training_record
 from ..checks import check_count
 from ..datasets import Dataset, evaluation_set, load_dataset
-from ..evaluation import compare as compare_methods
-from ..evaluation import evaluate as evaluate_controls
 from ..evaluation import (
-    evaluate_refinement,
+    aggregate,
     instance_metrics,
     iterate_metrics,
     measure_speed,
@@ -24,8 +23,9 @@ from ..evaluation import (
     random_controls,
     refinement_metrics,
 )
+from ..evaluation import compare as compare_methods
 from ..experts import lqr, optimum
-from ..files import write_text
+from ..files import make_folder_of, write_text
 from ..model import TinyRecursiveControl
 from ..parallel import single_thread
 from .options import FILE, ProblemName, options
@@ -54,6 +54,8 @@ def evaluate(
     output: Path | None,
 ) -> None:
     """Judge a model on the test set: errors, success, cost gaps, refinement, speed and memory."""
+    if output is not None:
+        make_folder_of(output)
     model = read_model(checkpoint, problem)
     test = test_instances(model, test_data, num_eval_samples)
     stats = checkpoint.parent / "training_stats.json"
@@ -82,8 +84,12 @@ def compare(
     output: Path | None,
 ) -> None:
     """Put models beside random and zero controls, the untrained network, saturated LQR and the optimum."""
-    models = {_name(path, checkpoints): read_model(path, problem) for path in checkpoints}
+    if output is not None:
+        make_folder_of(output)
+    models = {name: read_model(path, problem) for name, path in _names(checkpoints).items()}
     test = test_instances(next(iter(models.values())), test_data, num_eval_samples)
+    for model in models.values():
+        test.check_problem(model.problem)
     compare_models(models, test, output, seed=seed)
 
 
@@ -113,16 +119,15 @@ def refine(
 
     if output.suffix != ".png":
         raise click.BadParameter(f"the figure is a .png file, got {output}.", param_hint="--output")
-    paths = [path for path in (checkpoint, baseline) if path is not None]
+    make_folder_of(output)
     found, panels = {}, {}
-    for path in paths:
+    for name, path in _names([path for path in (checkpoint, baseline) if path is not None]).items():
         model = read_model(path, problem)
-        test = test_instances(model, test_data, num_eval_samples)
+        test = test_instances(model, test_data, num_eval_samples, expert=_teacher_of(path))
         with single_thread():
             iterates = propose(model, test.initial_states, test.target_states, iterations)
             costs = iterate_metrics(model.problem, test.initial_states, test.target_states, iterates)["cost"]
         distance = (iterates - test.control_sequences.unsqueeze(1)).square().mean((-1, -2))
-        name = _name(path, paths)
         found[name], panels[name] = refinement_metrics(costs, distance), (costs, distance)
         table = pd.DataFrame({"cost": costs.mean(0), "control_mse": distance.mean(0)}).rename_axis("iterate")
         click.echo(f"{name}\n{table.to_string(float_format='{:.4g}'.format)}")
@@ -145,9 +150,9 @@ def read_model(path: Path, problem: str | None = None) -> TinyRecursiveControl:
     return model
 
 
-def test_instances(model: TinyRecursiveControl, path: Path | None, count: int | None) -> Dataset:
+def test_instances(model: TinyRecursiveControl, path: Path | None, count: int | None, expert: str = "lqr") -> Dataset:
     """The instances that a model is judged on: a dataset of its own problem, or the fixed test set."""
-    data = evaluation_set(model.problem) if path is None else load_dataset(path, model.problem)
+    data = evaluation_set(model.problem, expert=expert) if path is None else load_dataset(path, model.problem)
     data.check_problem(model.problem)
     if count is None:
         return data
@@ -165,18 +170,20 @@ def evaluate_model(
     """Judge a model, print the results and write them."""
     problem, initial, target = model.problem, test.initial_states, test.target_states
     with single_thread():
-        best, teacher = optimum(problem, initial, target).cost, lqr(problem, initial, target).cost
-        report = evaluate_controls(model, problem, initial, target, reference_cost=best, iterations=iterations)
-        own = evaluate_controls(model, problem, initial, target, reference_cost=teacher, iterations=iterations)
-        drawn = random_controls(problem, len(test), torch.Generator().manual_seed(0))
-        random = instance_metrics(problem, initial, target, drawn)["terminal_error"].mean().item()
-    report["gap_to_lqr"] = own["gap"]
+        best = optimum(problem, initial, target)
+        iterates = propose(model, initial, target, iterations)
+        metrics = iterate_metrics(problem, initial, target, iterates)
+    last = {name: values[:, -1] for name, values in metrics.items()}
+    report = aggregate(last, best.cost)
+    report["gap_to_lqr"] = aggregate(last, lqr(problem, initial, target).cost)["gap"]
+    report["optimum_success"] = instance_metrics(problem, initial, target, best.controls)["success"].mean().item()
+    drawn = random_controls(problem, len(test), torch.Generator().manual_seed(0))
+    random = instance_metrics(problem, initial, target, drawn)["terminal_error"].mean().item()
     report["error_reduction"] = 1 - report["terminal_error"] / random
     results: dict[str, Any] = {"problem": problem.recipe(), "num_instances": len(test), "metrics": report}
-    if iterations != 0:
-        results["refinement"] = evaluate_refinement(
-            model, problem, initial, target, expert_controls=test.control_sequences, iterations=iterations
-        )
+    if iterates.shape[1] > 1:
+        distance = (iterates - test.control_sequences.unsqueeze(1)).square().mean((-1, -2))
+        results["refinement"] = refinement_metrics(metrics["cost"], distance)
     results["training"] = _training(stats)
     results["speed"] = measure_speed(model, problem, batch_size=min(1000, len(test)))
     speed = results["speed"]
@@ -185,13 +192,14 @@ def evaluate_model(
         f"  gap to the optimum    {report['gap']:.3%} of the mean cost (median {report['gap_median']:.3%}, "
         f"99th percentile {report['gap_p99']:.3%})\n"
         f"  gap to saturated LQR  {report['gap_to_lqr']:.3%}\n"
-        f"  success               {report['success']:.1%} end within {problem.success_threshold:g} of the target\n"
+        f"  success               {report['success']:.1%} end within {problem.success_threshold:g} of the target "
+        f"(the optimum: {report['optimum_success']:.1%})\n"
         f"  terminal error        {report['terminal_error']:.4g}, "
         f"{report['error_reduction']:.1%} less than random controls"
     )
     if "refinement" in results:
         costs = " → ".join(f"{cost:.4g}" for cost in results["refinement"]["iteration_costs"])
-        click.echo(f"  mean cost by iterate  {costs}; never rises on {report['monotone_share']:.1%}")
+        click.echo(f"  mean cost by iterate  {costs}; never rises on {results['refinement']['monotone_share']:.1%}")
     click.echo(
         f"  time                  {speed['latency_ms']:.1f} ms one instance, {speed['throughput']:,.0f} instances/s "
         f"in batches of {speed['batch_size']}\n"
@@ -247,10 +255,19 @@ def _training(stats: Path | None) -> dict[str, Any]:
         raise ValueError(f"{stats} is not the statistics of a training; remove it.") from None
 
 
-def _name(path: Path, others: Any) -> str:
-    """A short name of a checkpoint: its folder's, where the files are called alike."""
-    same = [other for other in others if other.stem == path.stem]
-    return path.stem if len(same) == 1 else path.parent.name or str(path)
+def _teacher_of(path: Path) -> str:
+    """The expert that a checkpoint's model was trained on, as its record says."""
+    recipe = read_training_record(path).get("recipe") or {}
+    return (recipe.get("data") or {}).get("expert", "lqr")
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Short names of checkpoints: those of the files, or of their folders, or the whole paths, whichever differ."""
+    for name_of in (lambda path: path.stem, lambda path: path.parent.name, str):
+        names = {name_of(path): path for path in paths}
+        if len(names) == len(paths):
+            break
+    return names
 
 
 def _write(path: Path, results: dict[str, Any]) -> None:

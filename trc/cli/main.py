@@ -58,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         context = getattr(error, "ctx", None)
         _fail(context.command_path if context else "trc", error.format_message())
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command goes on from here", err=True)
+        click.echo("interrupted; give the same command again to go on", err=True)
         sys.exit(130)
     except (ValueError, OSError) as error:
-        about = f"{error.strerror}: {error.filename}" if getattr(error, "strerror", None) else str(error)
+        about = f"{error.strerror}: {error.filename}" if getattr(error, "filename", None) else str(error)
         _fail("trc", about)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from ..checks import check_tensor
 from ..experts import lqr
 from ..model import TinyRecursiveControl
 from ..problems import Problem
+from ..simulation import Dynamics, rollout
 from .metrics import aggregate
 from .refinement import iterate_metrics, refinement_metrics
 
@@ -17,7 +20,13 @@ CHUNK = 1024
 
 
 @torch.no_grad()
-def propose(model: TinyRecursiveControl, initial: Tensor, target: Tensor, iterations: int | None = None) -> Tensor:
+def propose(
+    model: TinyRecursiveControl,
+    initial: Tensor,
+    target: Tensor,
+    iterations: int | None = None,
+    dynamics_fn: Dynamics | None = None,
+) -> Tensor:
     """All iterates ``[B, K+1, T, m]`` that the model proposes, the initial guess first.
 
     Parameters
@@ -26,14 +35,18 @@ def propose(model: TinyRecursiveControl, initial: Tensor, target: Tensor, iterat
         Put into evaluation mode for the call.
     initial, target : Tensor ``[B, n]``
     iterations : int, optional
+    dynamics_fn : callable, optional
+        For the feedback, in place of the model's own problem.
     """
-    was_training = model.training
+    was_training, place = model.training, next(model.parameters())
     model.eval()
-    dtype = next(model.parameters()).dtype
-    chunks = zip(initial.to(dtype).split(CHUNK), target.to(dtype).split(CHUNK), strict=True)
-    iterates = [model(*chunk, return_all_iterations=True, iterations=iterations)["all_controls"] for chunk in chunks]
-    model.train(was_training)
-    return torch.cat(iterates).to(initial.dtype)
+    options = {"return_all_iterations": True, "iterations": iterations, "dynamics_fn": dynamics_fn}
+    try:
+        chunks = zip(initial.to(place).split(CHUNK), target.to(place).split(CHUNK), strict=True)
+        iterates = [model(*chunk, **options)["all_controls"] for chunk in chunks]
+    finally:
+        model.train(was_training)
+    return torch.cat(iterates).to(initial)
 
 
 def evaluate(
@@ -108,4 +121,5 @@ def _propose_for(
     if model.problem is not None and model.problem.name != problem.name:
         raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
     problem.check_states(initial, target)
-    return propose(model, initial, target, iterations)
+    own = partial(rollout, problem) if model.problem is None else None
+    return propose(model, initial, target, iterations, dynamics_fn=own)

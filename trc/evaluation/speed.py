@@ -43,12 +43,14 @@ def measure_speed(
     parameter = next(model.parameters())
     generator = torch.Generator().manual_seed(0)
     found: dict[str, float] = {}
+    was_training = model.training
     model.eval()
     with torch.inference_mode(), single_thread():
         for name, size in (("latency_ms", 1), ("batch_latency_ms", batch_size)):
             instances = [t.to(parameter) for t in problem.sample(size, generator=generator)]
             first, median, third = _quartiles(lambda x=instances: model(*x), repeats)
             found |= {name: 1e3 * median, f"{name}_q1": 1e3 * first, f"{name}_q3": 1e3 * third}
+    model.train(was_training)
     return found | {
         "batch_size": batch_size,
         "throughput": 1e3 * batch_size / found["batch_latency_ms"],

@@ -4,7 +4,7 @@ from .index import FUNCTIONS, Entry, draw, read_index
 from .pages import gains, gap_map, phase_portrait, stationarity
 from .paper import iterates, learning, methods
 from .runs import refinement_panels, training_curves
-from .sketches import architecture
+from .sketches import architecture, two_levels
 from .style import METHODS, PROBLEM_TITLES, color, label, save, save_png, style
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "stationarity",
     "style",
     "training_curves",
+    "two_levels",
 ]

@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, Callable[..., Figure]] = {
     "iterates": paper.iterates,
     "learning": paper.learning,
     "architecture": sketches.architecture,
+    "two_levels": sketches.two_levels,
 }
 
 

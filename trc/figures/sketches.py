@@ -1,4 +1,4 @@
-"""Drawings that explain, not measure: the architecture of the network."""
+"""Drawings that explain, not measure: the architecture of the network, with one latent and with two."""
 
 from __future__ import annotations
 
@@ -54,6 +54,37 @@ def architecture() -> Figure:
         _arrow(ax, (4.95, 1.95), (4.95, 3.3))
         _arrow(ax, (13.5, 6.45), (13.5, 1.35), bend="arc,angleA=0,angleB=0,armA=18,armB=18,rad=8")
         ax.text(14.2, 5.75, "$u_0$", fontsize=8, va="center")
+        return figure
+
+
+def two_levels() -> Figure:
+    """One H-cycle of the two-level network, its updates of ``z_L`` side by side."""
+    with style():
+        figure, ax = plt.subplots(figsize=(WIDTH, 2.9))
+        ax.set(xlim=(0, 14.4), ylim=(0, 6.0), aspect="equal")
+        ax.axis("off")
+        top, middle, bottom, step = 4.6, 2.45, 0.35, 1.95
+        places = [2.35 + i * step for i in range(4)]
+        _box(ax, 0.1, top, 1.5, 1.1, "$z_H$", "the plan", _RECURSION)
+        _box(ax, 0.1, middle, 1.5, 1.1, "$z_L$", "the details", _RECURSION)
+        for i, x in enumerate(places):
+            _box(ax, x, middle, 1.4, 1.1, "blocks", f"L-cycle {i + 1}", _STATE)
+            start = places[i - 1] + 1.4 if i else 1.6
+            _arrow(ax, (start, middle + 0.55), (x, middle + 0.55))
+            _arrow(ax, (x + 0.7, top + 0.55), (x + 0.7, middle + 1.1), "$+$")
+            _arrow(ax, (x + 0.7, bottom + 0.9), (x + 0.7, middle))
+        last = places[-1] + step
+        _box(
+            ax, places[0], bottom, places[-1] + 1.4 - places[0], 0.9, "context tokens", "problem, $u_k$, error", _STATE
+        )
+        _box(ax, last, top, 1.4, 1.1, "blocks", "no context", _STATE)
+        _box(ax, last + 2.25, top, 1.75, 1.1, "decoder", "$u_{k+1}$", _CONTROL)
+        ax.plot([1.6, last], [top + 0.55] * 2, color=INK, lw=0.9, zorder=0)
+        _arrow(ax, (last - 0.3, top + 0.55), (last, top + 0.55))
+        _arrow(ax, (last + 1.4, top + 0.55), (last + 2.25, top + 0.55), "$z_H$")
+        ax.plot([places[-1] + 1.4, last + 0.7], [middle + 0.55] * 2, color=INK, lw=0.9)
+        _arrow(ax, (last + 0.7, middle + 0.55), (last + 0.7, top), "$+$")
+        ax.text(last + 0.9, middle + 0.55, "$z_L$, kept for the next cycle", fontsize=7.5, va="center", color=MUTED)
         return figure
 
 

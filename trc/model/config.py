@@ -175,7 +175,7 @@ class ModelConfig:
                 "state_scale": problem.state_scale,
                 "time_scale": problem.duration,
             }
-            bounds = {name: changes[name] for name in ("control_low", "control_high") if name in changes}
+            bounds = {name: tuple(changes[name]) for name in ("control_low", "control_high") if name in changes}
             for name, value in (given | bounds).items():
                 if value is not None and value != from_problem[name]:
                     raise ValueError(

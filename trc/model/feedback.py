@@ -42,7 +42,7 @@ class Simulator:
         """
         if self.dynamics_fn is None:
             return rollout(self.problem, initial, controls)
-        states = self.dynamics_fn(initial, controls)
+        states = self._ask(initial, controls)
         (B, n), T = initial.shape, controls.shape[1]
         if not isinstance(states, Tensor) or states.shape not in {(B, n), (B, T + 1, n)}:
             got = list(states.shape) if isinstance(states, Tensor) else type(states).__name__
@@ -52,6 +52,15 @@ class Simulator:
         if not torch.isfinite(states).all():
             raise ValueError("dynamics_fn returned states that are not finite; check it with the same controls.")
         return states.to(initial)
+
+    def _ask(self, initial: Tensor, controls: Tensor) -> object:
+        """What the user's function returns; one that knows no gradients is asked without them."""
+        try:
+            return self.dynamics_fn(initial, controls)
+        except RuntimeError as error:
+            if not controls.requires_grad or "requires grad" not in str(error):
+                raise
+            return self.dynamics_fn(initial.detach(), controls.detach())
 
 
 class Observation(NamedTuple):

@@ -137,21 +137,19 @@ class TinyRecursiveControl(nn.Module):
         Returns
         -------
         dict
-            ``controls`` ``[B, T, m]``. If feedback was active also ``errors`` ``[B, K, n]``: the terminal error of
-            iterates 0 to K-1, as the network saw it. With `return_all_iterations` also ``all_controls``
-            ``[B, K+1, T, m]`` (the initial guess first), ``all_latents`` ``[B, K+1, d]`` (``z``; with two levels
-            ``z_H``, and ``z_L`` in ``all_low_latents``) and, if the feedback's simulator gives trajectories,
-            ``all_states`` ``[B, K, T+1, n]``.
+            In the dtype of the question: ``controls`` ``[B, T, m]``. If feedback was active also ``errors``
+            ``[B, K, n]``: the terminal error of iterates 0 to K-1, as the network saw it. With `return_all_iterations`
+            also ``all_controls`` ``[B, K+1, T, m]`` (the initial guess first), ``all_latents`` ``[B, K+1, d]`` (``z``;
+            with two levels ``z_H``, and ``z_L`` in ``all_low_latents``) and, if the feedback's simulator gives
+            trajectories, ``all_states`` ``[B, K, T+1, n]``.
         """
         config = self.config
         check_tensor(current_state, (None, config.state_dim), "current_state")
         check_tensor(target_state, (len(current_state), config.state_dim), "target_state")
-        dtype = self.control_low.dtype
-        if current_state.dtype != dtype or target_state.dtype != dtype:
-            raise ValueError(
-                f"the model computes in {dtype}, the states are {current_state.dtype} and {target_state.dtype}; "
-                "convert them with .to(), or the model with .double()."
-            )
+        asked, dtype = current_state.dtype, self.control_low.dtype
+        if target_state.dtype != asked:
+            raise ValueError(f"current_state is {asked} but target_state {target_state.dtype}; convert one with .to().")
+        current_state, target_state = current_state.to(dtype), target_state.to(dtype)
         iterations = config.num_outer_cycles if iterations is None else check_count(iterations, "iterations", 0)
         simulator = self._simulator(dynamics_fn)
 
@@ -159,13 +157,14 @@ class TinyRecursiveControl(nn.Module):
         latents, controls = self.recursion.start(problem), self._within_bounds(self.initial_controls(problem))
         all_controls, all_latents, observations = [controls], [latents], []
         for k in range(iterations):
-            if config.use_gradient_truncation and k > 0:
-                latents, controls = tuple(z.detach() for z in latents), controls.detach()
             features = None
             if simulator is not None:
                 observe = FEEDBACKS[config.feedback].observe
                 observations.append(observe(simulator, current_state, target_state, controls, self.state_scale))
                 features = observations[-1].features
+            if config.use_gradient_truncation and k > 0:  # the iterate itself and its simulation keep their graph
+                latents, controls = tuple(z.detach() for z in latents), controls.detach()
+                features = None if features is None else features.detach()
             scaled = self._scale(controls).flatten(1)
             latents = self.recursion(latents, self.recursion.context(problem, scaled, features))
             controls = self._refine(latents[0], controls, scaled)
@@ -182,7 +181,7 @@ class TinyRecursiveControl(nn.Module):
                 output[name] = torch.stack(latent, 1)
             if observations and observations[0].states.ndim == 3:
                 output["all_states"] = torch.stack([seen.states for seen in observations], 1)
-        return output
+        return {name: tensor.to(asked) for name, tensor in output.items()}
 
     def num_parameters(self) -> int:
         """Number of trainable parameters."""

@@ -41,6 +41,13 @@ class ValuePredictor(nn.Module):
         with seeded(seed):
             return cls(latent_dim, SIZES[size]["hidden_dim"])
 
+    def log_cost(self, latents: Tensor) -> Tensor:
+        """Logarithms of the costs ``[...]`` of latents ``[..., d]``."""
+        return self.head(latents).squeeze(-1)
+
     def forward(self, latents: Tensor) -> Tensor:
-        """Positive costs ``[..., ]`` of latents ``[..., d]``; ``output["all_latents"]`` gives ``[B, K+1]``."""
-        return self.head(latents).squeeze(-1).exp()
+        """Costs ``[...]`` of latents ``[..., d]``; ``output["all_latents"]`` gives ``[B, K+1]``.
+
+        With two levels the first of these is the same for all instances and says nothing about their first guess.
+        """
+        return self.log_cost(latents).exp()

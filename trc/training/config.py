@@ -25,15 +25,18 @@ class TrainingConfig:
     learning_rate : float
         At the start; the schedule takes it from there.
     schedule : {"cosine", "step", "plateau", "none"}
-        See :func:`trc.training.schedules.learning_rate`.
+        Half a cosine wave down to zero; a tenth after half of the steps and a hundredth after three quarters; half of
+        it whenever five epochs have brought no lower validation loss; or constant.
     warmup : float
         Share of all steps in which the rate first rises from zero, in a straight line.
     optimizer : {"adamw", "adam"}
     loss : {"cloning", "process", "discounted", "hinge", "trajectory"}
         Cloning alone; cloning with a term in the costs of all iterates (the improvement reward, their discounted sum,
         or a penalty on rises); or the cost of the last iterate alone, without a teacher. See ``trc.losses``.
+    state_weight : float
+        Weight of a further term, the mean squared difference of the last iterate's states to the teacher's.
     process_weight : float
-        Weight of that term.
+        Weight of the term in the costs.
     reference : {"first", "first-detached", "teacher"}
         Of the improvement reward.
     discount : float
@@ -61,6 +64,7 @@ class TrainingConfig:
     warmup: float = 0.0
     optimizer: str = "adamw"
     loss: str = "cloning"
+    state_weight: float = 0.0
     process_weight: float = 0.1
     reference: str = "first"
     discount: float = 0.9
@@ -79,7 +83,7 @@ class TrainingConfig:
         check_seed(self.seed)
         check_real(self.learning_rate, "learning_rate", positive=True)
         check_real(self.max_grad_norm, "max_grad_norm", positive=True)
-        for name in ("weight_decay", "process_weight", "value_weight"):
+        for name in ("weight_decay", "state_weight", "process_weight", "value_weight"):
             check_real(getattr(self, name), name, minimum=0)
         if not 0 <= check_real(self.warmup, "warmup") < 1:
             raise ValueError(f"warmup must be a share of the steps from 0 to below 1, got {self.warmup}.")

@@ -20,6 +20,9 @@ from .config import History
 #: Optimizer states that are kept, tensors of the parameters' shapes and their count of steps.
 _STATES = ("step", "exp_avg", "exp_avg_sq")
 
+#: The file that a run goes on from.
+STATE = "training_state.safetensors"
+
 
 class RunFolder:
     """``best_model``, ``last_model``, ``training_stats.json`` and ``training_curves.png`` of one run.
@@ -41,7 +44,7 @@ class RunFolder:
         self.last = self.path / "last_model.safetensors"
         self.stats = self.path / "training_stats.json"
         self.curves = self.path / "training_curves.png"
-        self.state = self.path / "training_state.safetensors"
+        self.state = self.path / STATE
 
     def restore(
         self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
@@ -58,20 +61,29 @@ class RunFolder:
         except OSError as error:
             raise OSError(f"can't make the run's folder {self.path} ({error.strerror}); choose another.") from None
         if not self.state.is_file():
+            if self.best.is_file():
+                raise ValueError(f"{self.path} holds a model but no state to go on from; choose another folder.")
             return History(), fresh
-        header, tensors = self._read_state()
+        header, tensors = _read_state(self.state)
         self._check_same_run(header["recipe"])
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = tensor
-        modules.load_state_dict(parts["weights"])
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            states.setdefault(int(index), {})[key] = tensor
-        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-        return History(**header["history"]), parts["best"]
+        try:
+            parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
+            for name, tensor in tensors.items():
+                part, _, rest = name.partition("/")
+                parts[part][rest] = tensor
+            history = History(**header["history"])
+            modules.load_state_dict(parts["best"])
+            self._save(modules, self.best, history)  # an interrupt may have come between the state and its copies
+            modules.load_state_dict(parts["weights"])
+            self._save(modules, self.last, history)
+            states: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in parts["optimizer"].items():
+                index, _, key = name.partition("/")
+                states.setdefault(int(index), {})[key] = tensor
+            optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _unreadable(self.state, error) from None
+        return history, parts["best"]
 
     def keep(
         self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], history: History
@@ -122,17 +134,6 @@ class RunFolder:
         }
         write_text(self.stats, json.dumps(stats, indent=2) + "\n")
 
-    def _read_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        try:
-            with safetensors.safe_open(self.state, framework="pt") as file:
-                header = json.loads((file.metadata() or {})[CHECKPOINT_KEY])
-                return header, {name: file.get_tensor(name) for name in file.keys()}
-        except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{self.state} is not a readable state of a training ({reason}); remove it to begin anew."
-            ) from None
-
     def _check_same_run(self, theirs: dict[str, Any]) -> None:
         if theirs == self.recipe:
             return
@@ -147,6 +148,30 @@ class RunFolder:
             f"{self.path} holds another run: it differs in {'; '.join(differing[:3]) or 'its model or data'}; "
             "choose another folder, or remove this one."
         )
+
+
+def epochs_done(path: str | Path) -> int:
+    """Epochs that the run in a folder has done; 0 where there is none."""
+    state = Path(path) / STATE
+    if not state.is_file():
+        return 0
+    return len(_read_state(state)[0]["history"]["train_loss"])
+
+
+def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[CHECKPOINT_KEY])
+            if not {"recipe", "history"} <= set(header):
+                raise ValueError("it is no state of a training")
+            return header, {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{path} is not a readable state of a training ({reason}); remove its folder to begin anew.")
 
 
 def _short(value: Any) -> str:

@@ -19,6 +19,8 @@ from ..parallel import start_worker
 #: A batch of at least twice this many instances is cut into halves.
 HALF = 64
 
+_GONE = "the second process of the training ended unexpectedly; try jobs=1."
+
 LossOf = Callable[..., Tensor]
 Gradients = Sequence[Tensor | None]
 
@@ -42,7 +44,9 @@ class BatchGradient:
         self.parameters = trainable(modules)
 
     def __enter__(self) -> Self:
-        if self.processes > 1:
+        if self.processes == 1:
+            return self
+        try:
             self.modules.share_memory()
             self.buffer = torch.zeros(sum(p.numel() for p in self.parameters)).to(self.parameters[0].dtype)
             shared = [t.share_memory_() for t in (self.buffer, *self.tensors)]
@@ -52,6 +56,9 @@ class BatchGradient:
             self.worker = context.Process(target=_serve, args=work, daemon=True)
             self.worker.start()
             theirs.close()
+        except BaseException:
+            self._leave_shared_memory()
+            raise
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -59,8 +66,11 @@ class BatchGradient:
             self.pipe.close()  # the worker ends when nobody is there to ask it
             self.worker.join(timeout=10)
             self.worker.kill()
-            for tensor in (*self.modules.parameters(), *self.modules.buffers()):
-                tensor.data = tensor.data.clone()  # out of shared memory
+            self._leave_shared_memory()
+
+    def _leave_shared_memory(self) -> None:
+        for tensor in (*self.modules.parameters(), *self.modules.buffers()):
+            tensor.data = tensor.data.clone()
 
     def __call__(self, rows: Tensor) -> tuple[float, Gradients]:
         """Mean loss of the rows, and its gradient to each parameter."""
@@ -70,7 +80,7 @@ class BatchGradient:
         second = rest[0]
         shares = [len(half) / len(rows) for half in (first, second)]
         if self.processes > 1:
-            self.pipe.send((second.numpy(), shares[1]))
+            self._ask(second, shares[1])
         found = [self._half(first, shares[0])]
         found.append(self._answer() if self.processes > 1 else self._half(second, shares[1]))
         (loss, gradients), (other_loss, others) = found
@@ -80,11 +90,17 @@ class BatchGradient:
     def _half(self, rows: Tensor, share: float) -> tuple[float, Gradients]:
         return loss_and_gradients(self.loss_of, self.parameters, [t[rows] for t in self.tensors], share)
 
+    def _ask(self, rows: Tensor, share: float) -> None:
+        try:
+            self.pipe.send((rows.numpy(), share))
+        except OSError:
+            raise ChildProcessError(_GONE) from None
+
     def _answer(self) -> tuple[float, Gradients]:
         try:
             answer = self.pipe.recv()
-        except EOFError:
-            raise RuntimeError("the second process of the training ended unexpectedly; try jobs=1.") from None
+        except (EOFError, OSError):
+            raise ChildProcessError(_GONE) from None
         if isinstance(answer, Exception):
             raise answer
         loss, used = answer
@@ -117,7 +133,7 @@ def _serve(
     while True:
         try:
             rows, share = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except (EOFError, OSError):
             return
         try:
             half = torch.from_numpy(rows)
@@ -125,6 +141,10 @@ def _serve(
             for part, gradient in zip(parts, gradients, strict=True):
                 if gradient is not None:
                     part.copy_(gradient.flatten())
-            pipe.send((loss, [gradient is not None for gradient in gradients]))
-        except Exception as error:
-            pipe.send(error)
+            answer: object = (loss, [gradient is not None for gradient in gradients])
+        except Exception as error:  # told where the other half is worked on
+            answer = error
+        try:
+            pipe.send(answer)
+        except OSError:
+            return

@@ -64,47 +64,30 @@ def fit(
     history, best = History(), copy_of(modules)
     if folder is not None:
         history, best = folder.restore(modules, optimizer, best)
-    count = history.samples_per_epoch = len(training[0])
-    steps = math.ceil(count / config.batch_size)
+    history.samples_per_epoch = len(training[0])
     # Dropout draws from the process's generator, and a GPU is one: both allow no second process.
     alone = jobs == 1 or _drops(modules) or config.device != "cpu"
     gradient_of = BatchGradient(loss_of, modules, training, 1 if alone else 2)
-    with single_thread(), own_random_state(config.device), gradient_of:
-        bar = tqdm(total=config.epochs, initial=len(history.train_loss), desc=title, unit="epoch", disable=not progress)
-        while len(history.train_loss) < config.epochs and not _is_stuck(history, config):
-            epoch = len(history.train_loss)
-            generator = torch.Generator().manual_seed(_seed(config.seed, epoch))
-            torch.manual_seed(_seed(config.seed, epoch))
-            modules.train()
-            total = 0.0
-            try:
-                for step, rows in enumerate(torch.randperm(count, generator=generator).split(config.batch_size)):
-                    share = (epoch + step / steps) / config.epochs
-                    rate = learning_rate(
-                        config.schedule, config.learning_rate, share, history.validation_loss, config.warmup
-                    )
-                    optimizer.param_groups[0]["lr"] = rate
-                    loss = _step(*gradient_of(rows), optimizer, config)
-                    _check_loss(loss, epoch, config, folder)
-                    total += loss * len(rows)
+    bar = tqdm(total=config.epochs, initial=len(history.train_loss), desc=title, unit="epoch", disable=not progress)
+    try:
+        with bar, single_thread(), own_random_state(config.device), gradient_of:
+            while len(history.train_loss) < config.epochs and not _is_stuck(history, config):
+                loss, rate = _epoch(modules, gradient_of, optimizer, config, history, folder)
                 modules.eval()
-                _check_loss(validated := _validate(loss_of, validation), epoch, config, folder)
-            except ValueError:
-                modules.load_state_dict(best)
-                modules.eval()
-                raise
-            history.train_loss.append(total / count)
-            history.validation_loss.append(validated)
-            history.learning_rate.append(rate)
-            if history.best_epoch == epoch:
-                best = copy_of(modules)
-            if folder is not None:
-                folder.keep(modules, optimizer, best, history)
-            bar.update()
-            bar.set_postfix(train=f"{history.train_loss[-1]:.2e}", validation=f"{validated:.2e}")
-        bar.close()
-    modules.load_state_dict(best)
-    modules.eval()
+                validated = _validate(loss_of, validation)
+                _check_loss(validated, history, config, folder)
+                history.train_loss.append(loss)
+                history.validation_loss.append(validated)
+                history.learning_rate.append(rate)
+                if history.without_progress() == 0:
+                    best = copy_of(modules)
+                if folder is not None:
+                    folder.keep(modules, optimizer, best, history)
+                bar.update()
+                bar.set_postfix(train=f"{loss:.2e}", validation=f"{validated:.2e}")
+    finally:  # also after an interrupt or an error
+        modules.load_state_dict(best)
+        modules.eval()
     if folder is not None:
         folder.finish(modules, history)
     return history
@@ -120,6 +103,30 @@ def own_random_state(device: str) -> Iterator[None]:
     """Draw from torch's global generator (dropout knows no other) and leave it as it was."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device == "cuda" else []):
         yield
+
+
+def _epoch(
+    modules: nn.Module,
+    gradient_of: BatchGradient,
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    history: History,
+    folder: RunFolder | None,
+) -> tuple[float, float]:
+    """One pass over the data: its mean loss, and the last learning rate."""
+    epoch, count = len(history.train_loss), len(gradient_of.tensors[0])
+    generator = torch.Generator().manual_seed(_seed(config.seed, epoch))
+    torch.manual_seed(_seed(config.seed, epoch))  # of dropout
+    modules.train()
+    total, batches = 0.0, torch.randperm(count, generator=generator).split(config.batch_size)
+    for step, rows in enumerate(batches):
+        progress = (epoch + step / len(batches)) / config.epochs
+        rate = learning_rate(config.schedule, config.learning_rate, progress, history.validation_loss, config.warmup)
+        optimizer.param_groups[0]["lr"] = rate
+        loss = _step(*gradient_of(rows), optimizer, config)
+        _check_loss(loss, history, config, folder)
+        total += loss * len(rows)
+    return total / count, rate
 
 
 def _step(
@@ -157,8 +164,9 @@ def _seed(seed: int, epoch: int) -> int:
     return (seed + 0x9E3779B97F4A7C15 * (epoch + 1)) % 2**63
 
 
-def _check_loss(loss: float, epoch: int, config: TrainingConfig, folder: RunFolder | None) -> None:
+def _check_loss(loss: float, history: History, config: TrainingConfig, folder: RunFolder | None) -> None:
     if not math.isfinite(loss):
+        epoch = len(history.train_loss)
         kept = "" if folder is None or not epoch else f"; {folder.best} has the best epoch before"
         raise ValueError(
             f"the loss or its gradient became {loss} in epoch {epoch + 1}; lower learning_rate "

@@ -15,6 +15,7 @@ from ..losses import (
     improvement_reward,
     iterate_costs,
     rise_penalty,
+    state_loss,
     trajectory_loss,
     value_loss,
 )
@@ -60,10 +61,9 @@ class Attempt:
         return iterate_costs(self.output, self.initial, self.target, self.simulate, self.cost)
 
     @cached_property
-    def last_cost(self) -> Tensor:
-        """Costs ``[B]`` of the last iterate."""
-        last = {"all_controls": self.output["controls"].unsqueeze(1)}
-        return iterate_costs(last, self.initial, self.target, self.simulate, self.cost)[:, 0]
+    def states(self) -> Tensor:
+        """States ``[B, T+1, n]`` of the last iterate."""
+        return self.simulate(self.initial, self.output["controls"])
 
 
 # The second argument is the training's configuration, which in turn lists these losses as its choices.
@@ -89,13 +89,15 @@ LOSSES: dict[str, Callable[[Attempt, Any], Tensor]] = {
     "process": _process,
     "discounted": _discounted,
     "hinge": _hinge,
-    "trajectory": lambda attempt, config: trajectory_loss(attempt.last_cost),
+    "trajectory": lambda attempt, config: trajectory_loss(
+        attempt.cost(attempt.states, attempt.output["controls"], attempt.target)
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The mean loss of instances, as a function of ``initial, target, expert_controls`` and, optionally, their costs.
+    """The mean loss of instances, a function of ``initial, target, expert_controls`` and the expert's costs and states.
 
     Parameters
     ----------
@@ -115,13 +117,23 @@ class Objective:
     cost: Cost | None
     value_predictor: ValuePredictor | None = None
 
-    def __call__(self, initial: Tensor, target: Tensor, controls: Tensor, costs: Tensor | None = None) -> Tensor:
-        """The mean loss of a batch."""
+    def __call__(
+        self,
+        initial: Tensor,
+        target: Tensor,
+        controls: Tensor,
+        costs: Tensor | None = None,
+        states: Tensor | None = None,
+    ) -> Tensor:
+        """The mean loss of a batch; an expert's costs and states are needed by some losses alone."""
         dynamics_fn = self.simulator.dynamics_fn
         output = self.model(initial, target, dynamics_fn=dynamics_fn, return_all_iterations=True)
         attempt = Attempt(output, initial, target, controls, costs, self.simulator, self.cost)
         loss = LOSSES[self.config.loss](attempt, self.config)
-        if self.value_predictor is None:
-            return loss
-        predicted = self.value_predictor(output["all_latents"])
-        return loss + self.config.value_weight * value_loss(predicted, attempt.costs)
+        if self.config.state_weight:
+            loss = loss + self.config.state_weight * state_loss(attempt.states, states, self.model.state_scale)
+        if self.value_predictor is not None:
+            first = int(self.model.config.use_two_level)  # z_H knows nothing of the instance before its first update
+            predicted = self.value_predictor.log_cost(output["all_latents"][:, first:])
+            loss = loss + self.config.value_weight * value_loss(predicted, attempt.costs[:, first:])
+        return loss

@@ -19,6 +19,9 @@ from .folder import RunFolder
 from .loop import fit
 from .objectives import Objective
 
+#: What the loss is a function of, in this order.
+TENSORS = ("initial_states", "target_states", "control_sequences", "costs", "state_trajectories")
+
 
 def train(
     model: TinyRecursiveControl,
@@ -85,7 +88,7 @@ def train(
 
     dtype = next(model.parameters()).dtype
     validation, training = (
-        [t.to(dtype) for t in (part.initial_states, part.target_states, part.control_sequences, part.costs)]
+        [getattr(part, name).to(dtype) for name in TENSORS]
         for part in data.split(config.validation_fraction, seed=config.seed)
     )
     return fit(
