@@ -150,3 +150,79 @@ if 'errors' in output:
     for i, e in enumerate(errors):
         print(f"Iter {i} error: {torch.norm(e):.4f}")
 """
+
+OWN_TRAINING = """
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+def train_supervised(model, dataset_path, epochs=100, lr=1e-3):
+    # Load LQR data
+    data = np.load(dataset_path)
+
+    # Create dataset
+    dataset = TensorDataset(
+        torch.tensor(data['initial_states']),
+        torch.tensor(data['target_states']),
+        torch.tensor(data['control_sequences']),
+    )
+
+    loader = DataLoader(dataset, batch_size=64, shuffle=True)
+
+    # Optimizer
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+
+    # Training loop
+    for epoch in range(epochs):
+        for initial, target, optimal_controls in loader:
+            # Generate controls
+            output = model(initial, target)
+            predicted_controls = output['controls']
+
+            # MSE loss
+            loss = F.mse_loss(predicted_controls, optimal_controls)
+
+            # Backprop
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        if epoch % 10 == 0:
+            print(f"Epoch {epoch}: Loss = {loss.item():.4f}")
+
+    return model
+"""
+
+OWN_REWARD = """
+import torch
+
+def evaluate_trm_controls(model, initial_states, target_states):
+    # Generate controls with TRM
+    with torch.no_grad():
+        output = model(
+            current_state=torch.tensor(initial_states, dtype=torch.float32),
+            target_state=torch.tensor(target_states, dtype=torch.float32),
+        )
+
+    controls = output['controls']  # [batch, horizon, 1]
+
+    # Format for your reward function
+    completions = []
+    for b in range(controls.shape[0]):
+        # Convert to your expected format
+        control_seq = controls[b, :, 0].cpu().numpy()
+        # Your reward function expects text with <control> tags
+        control_text = f"<control>{';'.join(map(str, control_seq))}</control>"
+        completions.append(control_text)
+
+    # Use your existing reward function
+    rewards = navigation_reward_func(
+        prompts=None,
+        completions=completions,
+        initial_state=initial_states,
+        target_state=target_states,
+    )
+
+    return rewards
+"""

@@ -30,7 +30,7 @@ def model(problem=DI, **k):
 
 
 def test_model_dtype():
-    with pytest.raises(ValueError, match="current_state is torch.float32 but target_state torch.float64"):
+    with pytest.raises(ValueError, match=r"current_state is torch.float32 but target_state torch.float64"):
         model()(data.initial_states.float(), data.target_states)
 
 

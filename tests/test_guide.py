@@ -69,13 +69,14 @@ def test_dynamics_of_ones_own(double_integrator, draw, capfd):
 
     names = run(guide_examples.OWN_DYNAMICS, propagateOneStep=propagateOneStep)
     dynamics_fn = names["create_dynamics_wrapper"](dt=1 / 3)
-    model = Model.create_small(seed=0)
+    model, ours = Model.create_small(seed=0), Model.create_small(seed=0)
     current, target = draw(double_integrator, 3, torch.float32)
+    seen = model(current, target, dynamics_fn=dynamics_fn)  # knows no gradient
     with torch.no_grad():
-        seen = model(current, target, dynamics_fn=dynamics_fn)["errors"]
-        ours = Model.create_small(seed=0)
         expected = ours(current, target, dynamics_fn=lambda x, u: trc.rollout(double_integrator, x, u))["errors"]
-    torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(seen["errors"], expected, rtol=1e-4, atol=1e-4)
+    seen["controls"].sum().backward()
+    assert model.decode[0].weight.grad.abs().max() > 0
     run(
         guide_examples.REFINEMENT,
         model=Model.create_small(problem=double_integrator),
@@ -86,6 +87,25 @@ def test_dynamics_of_ones_own(double_integrator, draw, capfd):
     out = capfd.readouterr().out
     assert out.count("Iteration ") == 4
     assert out.count(" error: ") == 3
+
+
+def test_training_loop_of_ones_own(tmp_path, double_integrator, capfd):
+    path = trc.generate_dataset(double_integrator, 200, seed=1).save(tmp_path / "data.npz")
+    names = run(guide_examples.OWN_TRAINING)
+    model = Model.create_small(problem=double_integrator, seed=0)
+    assert names["train_supervised"](model, path, epochs=11) is model
+    first, last = (float(line.split("= ")[1]) for line in capfd.readouterr().out.splitlines())
+    assert last < first / 2
+
+
+def test_reward_of_ones_own():
+    def navigation_reward_func(prompts, completions, initial_state, target_state):
+        assert all(len(text.split(";")) == 15 for text in completions)
+        return [len(completions), len(initial_state), len(target_state)]
+
+    names = run(guide_examples.OWN_REWARD, navigation_reward_func=navigation_reward_func)
+    states = [[1.0, 0.0], [0.5, -0.5]]
+    assert names["evaluate_trm_controls"](Model.create_small(), states, [[0.0, 0.0]] * 2) == [2, 2, 2]
 
 
 # What they call
@@ -161,6 +181,58 @@ def test_evaluator_measures_the_iterates(van_der_pol, draw):
     }
 
 
+@pytest.mark.parametrize("options", [{"loss": "hinge"}, {"reference": "teacher"}, {"state_weight": 0.5}], ids=str)
+def test_losses_that_need_the_experts_outcome_have_it(tmp_path, double_integrator, capfd, options):
+    data = trc.generate_dataset(double_integrator, 40, seed=1)
+    loaders = guide.create_data_loaders(*guide.load_dataset(data.save(tmp_path / "data.npz")), batch_size=8)
+    ours, theirs = (Model.create_small(problem=double_integrator, seed=0).double() for _ in range(2))
+    trc.train(ours, data, epochs=1, batch_size=8, **{"loss": "process"} | options)
+    guide.train_with_process_supervision(theirs, *loaders, epochs=1, **options)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)  # the loaders hold single precision
+
+
+def test_folder_of_a_run_with_another_simulator_is_refused(tmp_path, loaders, capfd):
+    cost = {"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
+
+    def train(mu):
+        guide.train_with_process_supervision(
+            Model.create_small(control_horizon=100, seed=0),
+            *loaders,
+            dynamics_fn=lambda x, u: guide.simulate_vanderpol_torch(x, u, mu=mu),
+            cost_params=cost,
+            epochs=1,
+            output_dir=tmp_path / "run",
+        )
+
+    train(1.0)
+    with pytest.raises(ValueError, match="holds another run: it differs in sha256"):
+        train(2.0)
+
+
+def test_simulation_without_gradient_is_refused_where_the_loss_needs_it(loaders):
+    cost = {"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
+    frozen = lambda x, u: guide.simulate_vanderpol_torch(x, u.detach())  # noqa: E731
+    with pytest.raises(ValueError, match="needs the gradient of the simulation, but dynamics_fn gives none"):
+        guide.train_with_process_supervision(
+            Model.create_small(control_horizon=100), *loaders, dynamics_fn=frozen, cost_params=cost, epochs=1
+        )
+
+
+def test_evaluator_judges_by_the_problem_that_it_is_given(van_der_pol, draw):
+    other = van_der_pol.replace(mu=2.0)
+    model = Model.create_small(problem=van_der_pol, seed=0)
+    x, t = draw(van_der_pol, 5, torch.float32)
+    loader = DataLoader(TensorDataset(x, t, trc.lqr(other, x, t).controls), batch_size=5)
+    metrics = guide.RefinementEvaluator(model, problem=other).evaluate(loader)
+    iterates = model(x, t, dynamics_fn=lambda x, u: trc.rollout(other, x, u), return_all_iterations=True)[
+        "all_controls"
+    ]
+    for k in range(4):
+        expected = other.cost(trc.rollout(other, x, iterates[:, k]), iterates[:, k], t)
+        torch.testing.assert_close(metrics.costs[:, k], expected)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -176,6 +248,7 @@ def test_evaluator_measures_the_iterates(van_der_pol, draw):
             "process supervision needs dynamics_fn",
         ),
         (lambda m, ls: guide.train(m, [], []), "train_loader must be a DataLoader"),
+        (lambda m, ls: guide.train(m, *ls, loss="process"), "train is behaviour cloning; call train_with_process"),
         (lambda m, ls: guide.train(Model.create_small(), *ls), "horizon 15, the data have 2, 1 and 100"),
         (lambda m, ls: guide.train(m, *ls, device="gpu"), "unknown device 'gpu'"),
         (lambda m, ls: guide.RefinementEvaluator(m), "needs a problem or dynamics_fn"),
@@ -196,4 +269,4 @@ def test_final_states_are_not_enough_for_process_supervision(van_der_pol, loader
 
 def test_missing_gpu_is_told(loaders):
     with pytest.warns(UserWarning, match="not available here; the CPU is used"):
-        assert guide._device("cuda") == "cpu"
+        assert guide.common.device_of("cuda") == "cpu"

@@ -102,6 +102,27 @@ def test_final_states_alone_have_no_cost(double_integrator, draw):
         iterate_costs(output, initial, target, final, double_integrator.cost)
 
 
+@pytest.mark.parametrize("create", ["create_small", "create_two_level_small"])
+def test_truncation_leaves_the_simulated_iterates_their_gradient(double_integrator, draw, create):
+    model = getattr(trc.TinyRecursiveControl, create)(
+        problem=double_integrator, use_gradient_truncation=True, seed=0
+    ).double()
+    initial, target = draw(double_integrator, 5)
+    gradients = []
+    for again in (False, True):
+        output = model(initial, target, return_all_iterations=True)
+        if again:
+            del output["all_states"]
+        costs = iterate_costs(output, initial, target, partial(trc.rollout, double_integrator), double_integrator.cost)
+        used = list(model.parameters())
+        gradients.append([torch.autograd.grad(c.mean(), used, retain_graph=True, allow_unused=True) for c in costs.T])
+    for reused, simulated in zip(*gradients, strict=True):
+        for a, b in zip(reused, simulated, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                torch.testing.assert_close(a, b)
+
+
 def test_trajectory_loss_counts_each_instance_relative_to_its_own_cost():
     costs = torch.tensor([1.0, math.e**3], dtype=torch.float64, requires_grad=True)
     loss = trajectory_loss(costs)

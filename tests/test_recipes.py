@@ -33,7 +33,7 @@ def test_every_change_of_a_recipe_makes_another_model(tmp_path, change):
 
 def test_change_of_the_sources_makes_another_model(monkeypatch):
     before = recipe().digest()
-    monkeypatch.setattr(recipes, "_sources_digest", lambda: "other sources")
+    monkeypatch.setattr(recipes, "sources_digest", lambda: "other sources")
     assert recipe().digest() != before
 
 

@@ -75,7 +75,7 @@ class Recipe:
 
     def digest(self) -> str:
         """Name of the trained model: a hash of the recipe and of the sources that it runs through."""
-        text = json.dumps([asdict(self), _sources_digest()], sort_keys=True)
+        text = json.dumps([asdict(self), sources_digest()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def path(self, folder: str | Path) -> Path:
@@ -113,7 +113,8 @@ def fit_all(
     return [(load_model(path), read_training_record(path)) for path in paths]
 
 
-def _sources_digest() -> str:
+def sources_digest() -> str:
+    """SHA-256 of the sources that a trained model depends on."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for name in SOURCES:

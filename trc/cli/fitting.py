@@ -211,6 +211,9 @@ def train_on(
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the initial weights, the split and the batches."
 )
+@click.option(
+    "--state-weight", type=float, default=10.0, show_default=True, help="Weight of cloning the teacher's states too."
+)
 @jobs_option
 def pipeline(
     num_samples: int,
@@ -224,6 +227,7 @@ def pipeline(
     batch_size: int,
     learning_rate: float,
     seed: int,
+    state_weight: float,
     jobs: int,
 ) -> None:
     """Data, training, evaluation and comparison in one go.
@@ -259,7 +263,7 @@ def pipeline(
         batch_size=batch_size,
         learning_rate=learning_rate,
         warmup=0.1,
-        state_weight=10.0,
+        state_weight=state_weight,
         seed=seed,
         jobs=jobs,
     )

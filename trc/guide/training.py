@@ -1,0 +1,218 @@
+"""Training as the guides call it: loaders of tensors, a function of one's own for the dynamics, a cost of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from ..checks import check_kind, check_tensor
+from ..datasets import Dataset
+from ..model import Simulator, TinyRecursiveControl, ValuePredictor
+from ..problems import QuadraticCost, make_problem
+from ..simulation import Dynamics, rollout
+from ..training import TrainingConfig
+from ..training.folder import RunFolder
+from ..training.loop import fit
+from ..training.objectives import Cost, Objective
+from ..training.supervised import check_dimensions, digest, trained_together
+from .common import cost_of, device_of
+
+
+def load_dataset(
+    path: str | Path, validation_fraction: float = 0.1, seed: int = 0
+) -> tuple[TensorDataset, TensorDataset]:
+    """Training and validation part of a dataset file, as tensors of initial states, targets and controls, float32.
+
+    Parameters
+    ----------
+    path : str or Path
+    validation_fraction : float
+    seed : int
+        Of the split.
+    """
+    validation, training = Dataset.load(path).split(validation_fraction, seed=seed)
+    return tuple(
+        TensorDataset(part.initial_states.float(), part.target_states.float(), part.control_sequences.float())
+        for part in (training, validation)
+    )
+
+
+def create_data_loaders(
+    train_dataset: TensorDataset, val_dataset: TensorDataset, batch_size: int = 64, seed: int = 0
+) -> tuple[DataLoader, DataLoader]:
+    """Loaders of both parts; the training part is shuffled by a generator of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        DataLoader(train_dataset, batch_size=batch_size, shuffle=True, generator=generator),
+        DataLoader(val_dataset, batch_size=batch_size),
+    )
+
+
+def train(
+    model: TinyRecursiveControl,
+    train_loader: DataLoader,
+    val_loader: DataLoader,
+    epochs: int = 100,
+    lr: float = 1e-3,
+    device: str = "cpu",
+    output_dir: str | Path | None = None,
+    **options: Any,
+) -> TinyRecursiveControl:
+    """Behaviour cloning of what the loaders give; the model comes back with its best weights.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    train_loader, val_loader : DataLoader
+        Of initial states, target states and controls; the first one's batch size is used.
+    epochs : int
+    lr : float
+    device : str
+        Where there is no GPU, ``"cuda"`` is answered with a warning and the CPU.
+    output_dir : str or Path, optional
+        As for :func:`trc.train`.
+    **options
+        Further fields of :class:`~trc.TrainingConfig`.
+    """
+    if options.get("loss", "cloning") != "cloning":
+        raise ValueError("train is behaviour cloning; call train_with_process_supervision for another loss.")
+    config = _config(train_loader, epochs, lr, device, options)
+    cost = None if model.problem is None else model.problem.cost
+    _fit(model, train_loader, val_loader, config, Simulator(model.problem), cost, None, output_dir)
+    return model
+
+
+def train_supervised(
+    model: TinyRecursiveControl, dataset_path: str | Path, epochs: int = 100, lr: float = 1e-3, **options: Any
+) -> TinyRecursiveControl:
+    """Behaviour cloning of a dataset file; see :func:`train`."""
+    return train(model, *create_data_loaders(*load_dataset(dataset_path)), epochs=epochs, lr=lr, **options)
+
+
+def train_with_process_supervision(
+    model: TinyRecursiveControl,
+    train_loader: DataLoader,
+    val_loader: DataLoader,
+    dynamics_fn: Dynamics | None = None,
+    epochs: int = 100,
+    lr: float = 1e-3,
+    process_weight: float = 0.1,
+    value_predictor: ValuePredictor | None = None,
+    value_weight: float = 0.01,
+    cost_params: dict[str, Any] | None = None,
+    device: str = "cpu",
+    output_dir: str | Path | None = None,
+    **options: Any,
+) -> TinyRecursiveControl:
+    """Cloning with the improvement reward over all iterates; the model comes back with its best weights.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl
+    train_loader, val_loader : DataLoader
+        As for :func:`train`.
+    dynamics_fn : callable, optional
+        Trajectories ``[B, T+1, n]`` from initial states and controls, differentiable; the model's problem by default.
+        It also feeds the terminal error back to the model.
+    epochs : int
+    lr : float
+    process_weight, value_weight : float
+    value_predictor : ValuePredictor, optional
+    cost_params : dict, optional
+        ``Q``, ``R`` and ``Q_final``, in place of the problem's own cost; recorded with the run.
+    device, output_dir, **options
+        As for :func:`train`.
+
+    Raises
+    ------
+    ValueError
+        If neither `dynamics_fn` nor the model's problem says how to simulate, or neither `cost_params` nor the problem
+        what it costs.
+    """
+    weights = {"process_weight": process_weight, "value_weight": value_weight}
+    config = _config(train_loader, epochs, lr, device, {"loss": "process", **weights, **options})
+    cost = cost_of(model, cost_params)
+    if dynamics_fn is None and model.problem is None:
+        raise ValueError("process supervision needs dynamics_fn, or a model that was made with problem=.")
+    simulator = Simulator(model.problem, dynamics_fn)
+    _fit(model, train_loader, val_loader, config, simulator, cost, value_predictor, output_dir)
+    return model
+
+
+def simulate_vanderpol_torch(initial_state: Tensor, controls: Tensor, mu: float = 1.0, dt: float = 0.05) -> Tensor:
+    """Trajectories ``[B, T+1, 2]`` of the Van der Pol oscillator, differentiable."""
+    return rollout(make_problem("van_der_pol", mu=mu, dt=dt), initial_state, controls)
+
+
+def create_value_predictor(latent_dim: int, size: str = "small") -> ValuePredictor:
+    """A predictor of the cost from the latent; see :class:`trc.ValuePredictor`."""
+    return ValuePredictor.create(latent_dim, size)
+
+
+def _fit(
+    model: TinyRecursiveControl,
+    train_loader: DataLoader,
+    val_loader: DataLoader,
+    config: TrainingConfig,
+    simulator: Simulator,
+    cost: Cost | None,
+    value_predictor: ValuePredictor | None,
+    output_dir: str | Path | None,
+) -> None:
+    training, validation = (_tensors(loader, model) for loader in (train_loader, val_loader))
+    modules = trained_together(model, value_predictor)
+    recipe: dict[str, Any] = {
+        "model": model.config.to_dict() | {"initial_weights": digest(modules.state_dict().values())},
+        "training": asdict(config),
+        "data": {"sha256": digest([*training, *validation])},
+    }
+    known = simulator.problem is not None or simulator.dynamics_fn is not None
+    if known:
+        training, validation = (_with_outcome(tensors, simulator, cost) for tensors in (training, validation))
+        # A function has no name that could be compared; what it makes of the data has.
+        recipe["simulator"] = {"sha256": digest(validation[3:])}
+    if isinstance(cost, QuadraticCost):
+        recipe["cost"] = asdict(cost)
+    model.needs_simulator = model.config.feedback != "none" and known
+    fit(
+        modules,
+        Objective(model, config, simulator, cost, value_predictor),
+        training,
+        validation,
+        config,
+        folder=None if output_dir is None else RunFolder(output_dir, recipe),
+        progress=True,
+    )
+
+
+@torch.no_grad()
+def _with_outcome(tensors: list[Tensor], simulator: Simulator, cost: Cost | None) -> list[Tensor]:
+    """Initial states, targets and controls, with what the controls cost and the states that they lead through."""
+    initial, target, controls = tensors
+    states = simulator(initial, controls)
+    if cost is None or states.ndim != 3:  # the losses that need more will say so
+        return [*tensors, states.new_zeros(len(states)), states]
+    return [*tensors, cost(states, controls, target), states]
+
+
+def _config(loader: DataLoader, epochs: int, lr: float, device: str, options: dict[str, Any]) -> TrainingConfig:
+    check_kind(loader, DataLoader, "train_loader", "make it with create_data_loaders")
+    given = {"epochs": epochs, "learning_rate": lr, "batch_size": loader.batch_size or len(loader.dataset)}
+    return TrainingConfig.from_options(**given, device=device_of(device), **options)
+
+
+def _tensors(loader: DataLoader, model: TinyRecursiveControl) -> list[Tensor]:
+    """All that a loader holds, in the order of its dataset and the dtype of the model."""
+    check_kind(loader, DataLoader, "loader", "make it with create_data_loaders")
+    rows = [loader.dataset[i] for i in range(len(loader.dataset))]
+    dtype = next(model.parameters()).dtype
+    initial, target, controls = (torch.stack([row[i] for row in rows]).to(dtype) for i in range(3))
+    check_dimensions(model.config, initial, controls)
+    for name, tensor in (("initial states", initial), ("target states", target), ("controls", controls)):
+        check_tensor(tensor, tuple(tensor.shape), f"{name} of the loader")
+    return [initial, target, controls]
