@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -42,7 +43,8 @@ def refinement_panels(runs: Mapping[str, tuple[Tensor, Tensor | None]]) -> Figur
     """Four views of the refinement of one or more models.
 
     Mean cost by iterate with a few single instances, the improvement of each refinement, the mean squared difference to
-    the teacher's controls, and the distribution of what all refinements together take off each instance's cost.
+    the teacher's controls, and the distribution of what all refinements together take off each instance's cost; where
+    they more than double it, it is drawn at -100 %.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ def refinement_panels(runs: Mapping[str, tuple[Tensor, Tensor | None]]) -> Figur
         figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6))
         (cost, improvement), (distance, total) = axes
         width = 0.8 / len(runs)
-        for i, ((name, (costs, control_mse)), shade) in enumerate(zip(runs.items(), shades, strict=False)):
+        for i, ((name, (costs, control_mse)), shade) in enumerate(zip(runs.items(), cycle(shades), strict=False)):
             means, iterates = costs.mean(0).numpy(), range(costs.shape[1])
             for single in costs[:6]:
                 cost.plot(iterates, single, color=shade, lw=0.5, alpha=0.35)
