@@ -433,7 +433,9 @@ def test_damaged_state_is_refused(tmp_path, double_integrator, data):
     trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
     state = tmp_path / "training_state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"is not a readable state of a training .*; remove its folder to begin anew"):
+    with pytest.raises(
+        ValueError, match=r"is not a readable state of a training .*; remove it and the models beside it to begin anew"
+    ):
         trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
 
 
@@ -468,3 +470,30 @@ def test_output_folder_that_cannot_be_made_is_an_error_before_training(tmp_path,
     monkeypatch.setattr(loop, "_step", None)
     with pytest.raises(OSError, match="file"):
         trc.train(tiny(), data, output_dir=tmp_path / "file" / "run", **RUN)
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path, monkeypatch, double_integrator, data):
+    keep = folder.RunFolder.keep
+
+    def another(self, *arguments):
+        keep(self, *arguments)
+        with pytest.raises(ValueError, match="another training is at work in"):
+            trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
+
+    monkeypatch.setattr(folder.RunFolder, "keep", another)
+    trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN | {"epochs": 1})
+
+
+def test_second_process_is_started_where_it_has_work(monkeypatch, double_integrator, data):
+    asked = []
+    gradient = halves.BatchGradient
+
+    def noted(loss_of, modules, tensors, processes):
+        asked.append(processes)
+        return gradient(loss_of, modules, tensors, 1)
+
+    monkeypatch.setattr(loop, "BatchGradient", noted)
+    for settings, batch_size, half in (({}, 16, 8), ({}, 16, 9), ({"dropout": 0.1}, 16, 8)):
+        monkeypatch.setattr(halves, "HALF", half)
+        trc.train(tiny(double_integrator, **settings), data, jobs=2, epochs=1, batch_size=batch_size)
+    assert asked == [2, 1, 1]

@@ -24,8 +24,11 @@ def make_folder_of(path: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"can't make the folder of {path}: {error.strerror}.") from None
-    if not os.access(folder, os.W_OK):
-        raise OSError(f"can't write {path}: the folder is not writable.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"can't write {path}: {error.strerror}.") from None
 
 
 @contextlib.contextmanager

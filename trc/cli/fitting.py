@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..checkpoints import load_model
+from ..checks import check_count
 from ..datasets import EXPERTS, TEST_SEED, TRAINING_SEED, Dataset, load_dataset
 from ..losses import REFERENCES
 from ..model import FEEDBACKS, SIZES, TinyRecursiveControl, ValuePredictor
@@ -237,6 +238,11 @@ def pipeline(
     training_curves.png, evaluation_results.json and comparison_results.json.
     """
     start = time.perf_counter()
+    TrainingConfig.from_options(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, state_weight=state_weight, seed=seed
+    )
+    for name, count in (("num_samples", num_samples), ("num_test", num_test), ("jobs", jobs)):
+        check_count(count, name)
     expert = expert or ("lqr" if problem == "double_integrator" else "ilqr")
     made = make_problem(problem)
     usual = problem == "double_integrator"

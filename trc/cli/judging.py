@@ -54,8 +54,7 @@ def evaluate(
     output: Path | None,
 ) -> None:
     """Judge a model on the test set: errors, success, cost gaps, refinement, speed and memory."""
-    if output is not None:
-        make_folder_of(output)
+    _check_output(output)
     model = read_model(checkpoint, problem)
     test = test_instances(model, test_data, num_eval_samples)
     stats = checkpoint.parent / "training_stats.json"
@@ -84,12 +83,12 @@ def compare(
     output: Path | None,
 ) -> None:
     """Put models beside random and zero controls, the untrained network, saturated LQR and the optimum."""
-    if output is not None:
-        make_folder_of(output)
+    _check_output(output)
     models = {name: read_model(path, problem) for name, path in _names(checkpoints).items()}
     test = test_instances(next(iter(models.values())), test_data, num_eval_samples)
-    for model in models.values():
-        test.check_problem(model.problem)
+    for name, model in models.items():
+        if model.problem != test.problem:
+            raise ValueError(f"the model {name!r} is for another problem than the first one; compare them apart.")
     compare_models(models, test, output, seed=seed)
 
 
@@ -121,8 +120,10 @@ def refine(
         raise click.BadParameter(f"the figure is a .png file, got {output}.", param_hint="--output")
     make_folder_of(output)
     found, panels = {}, {}
-    for name, path in _names([path for path in (checkpoint, baseline) if path is not None]).items():
-        model = read_model(path, problem)
+    paths = _names([path for path in (checkpoint, baseline) if path is not None])
+    models = {name: read_model(path, problem) for name, path in paths.items()}
+    for name, path in paths.items():
+        model = models[name]
         test = test_instances(model, test_data, num_eval_samples, expert=_teacher_of(path))
         with single_thread():
             iterates = propose(model, test.initial_states, test.target_states, iterations)
@@ -152,7 +153,7 @@ def read_model(path: Path, problem: str | None = None) -> TinyRecursiveControl:
 
 def test_instances(model: TinyRecursiveControl, path: Path | None, count: int | None, expert: str = "lqr") -> Dataset:
     """The instances that a model is judged on: a dataset of its own problem, or the fixed test set."""
-    data = evaluation_set(model.problem, expert=expert) if path is None else load_dataset(path, model.problem)
+    data = evaluation_set(model.problem, expert=expert) if path is None else load_dataset(path)
     data.check_problem(model.problem)
     if count is None:
         return data
@@ -255,6 +256,14 @@ def _training(stats: Path | None) -> dict[str, Any]:
         raise ValueError(f"{stats} is not the statistics of a training; remove it.") from None
 
 
+def _check_output(output: Path | None) -> None:
+    """Refuse a file of results that is no .json, which may well be a model or data, or can't be written."""
+    if output is not None:
+        if output.suffix != ".json":
+            raise click.BadParameter(f"the results are a .json file, got {output}.", param_hint="--output")
+        make_folder_of(output)
+
+
 def _teacher_of(path: Path) -> str:
     """The expert that a checkpoint's model was trained on, as its record says."""
     recipe = read_training_record(path).get("recipe") or {}
@@ -263,6 +272,8 @@ def _teacher_of(path: Path) -> str:
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
     """Short names of checkpoints: those of the files, or of their folders, or the whole paths, whichever differ."""
+    if len(set(paths)) < len(paths):
+        raise click.UsageError("the same checkpoint is given twice.")
     for name_of in (lambda path: path.stem, lambda path: path.parent.name, str):
         names = {name_of(path): path for path in paths}
         if len(names) == len(paths):

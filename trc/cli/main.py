@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; give the same command again to go on", err=True)
         sys.exit(130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, OverflowError) as error:
         about = f"{error.strerror}: {error.filename}" if getattr(error, "filename", None) else str(error)
         _fail("trc", about)
 

@@ -61,6 +61,8 @@ def options(*decorators: Callable) -> Callable:
 
 def problem_of(name: str, settings: dict[str, Any], num_steps: int | None, time_horizon: float | None) -> Problem:
     """The problem as the options describe it; a time horizon in seconds sets the length of a step."""
+    if wrong := sorted({"name", "self"} & set(settings)):
+        raise ValueError(f"problem {name!r} has no setting {wrong[0]!r}.")
     if num_steps is not None:
         settings = settings | {"horizon": num_steps}
     problem = make_problem(name, **settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ class RunFolder:
         self.stats = self.path / "training_stats.json"
         self.curves = self.path / "training_curves.png"
         self.state = self.path / STATE
+        self._held: int | None = None
 
     def restore(
         self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
@@ -60,6 +63,33 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(f"can't make the run's folder {self.path} ({error.strerror}); choose another.") from None
+        self._lock()
+        try:
+            return self._restored(modules, optimizer, fresh)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let other runs write into the folder again."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def _lock(self) -> None:
+        """Keep the folder for this run; the system lets it go with the process, however that ends."""
+        self._held = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise ValueError(f"another training is at work in {self.path}; choose another folder, or wait.") from None
+        except OSError:
+            pass  # a file system without locks
+
+    def _restored(
+        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
+    ) -> tuple[History, dict[str, Tensor]]:
         if not self.state.is_file():
             if self.best.is_file():
                 raise ValueError(f"{self.path} holds a model but no state to go on from; choose another folder.")
@@ -132,7 +162,7 @@ class RunFolder:
             "recipe": self.recipe,
             "versions": package_versions("torch", "numpy"),
         }
-        write_text(self.stats, json.dumps(stats, indent=2) + "\n")
+        write_text(self.stats, json.dumps(stats, indent=2, sort_keys=True) + "\n")
 
     def _check_same_run(self, theirs: dict[str, Any]) -> None:
         if theirs == self.recipe:
@@ -171,7 +201,9 @@ def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"{path} is not a readable state of a training ({reason}); remove its folder to begin anew.")
+    return ValueError(
+        f"{path} is not a readable state of a training ({reason}); remove it and the models beside it to begin anew."
+    )
 
 
 def _short(value: Any) -> str:

@@ -19,7 +19,10 @@ from ..parallel import start_worker
 #: A batch of at least twice this many instances is cut into halves.
 HALF = 64
 
-_GONE = "the second process of the training ended unexpectedly; try jobs=1."
+_GONE = (
+    "the second process of the training ended unexpectedly; "
+    'in a script train under if __name__ == "__main__":, or with jobs=1.'
+)
 
 LossOf = Callable[..., Tensor]
 Gradients = Sequence[Tensor | None]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..parallel import single_thread
+from . import halves
 from .config import OPTIMIZERS, History, TrainingConfig
 from .folder import RunFolder
 from .halves import BatchGradient, LossOf, trainable
@@ -18,6 +19,10 @@ from .schedules import learning_rate
 
 #: Instances validated at a time.
 CHUNK = 1024
+
+
+class _Broken(ValueError):
+    """Training can't go on, and the message says what to change."""
 
 
 def fit(
@@ -65,16 +70,25 @@ def fit(
     if folder is not None:
         history, best = folder.restore(modules, optimizer, best)
     history.samples_per_epoch = len(training[0])
-    # Dropout draws from the process's generator, and a GPU is one: both allow no second process.
-    alone = jobs == 1 or _drops(modules) or config.device != "cpu"
+    # A second process is of no use for small batches, a finished run or a GPU, and dropout's generator can't be shared.
+    small = min(config.batch_size, len(training[0])) < 2 * halves.HALF
+    idle = len(history.train_loss) >= config.epochs or _is_stuck(history, config)
+    alone = jobs == 1 or small or idle or _drops(modules) or config.device != "cpu"
     gradient_of = BatchGradient(loss_of, modules, training, 1 if alone else 2)
     bar = tqdm(total=config.epochs, initial=len(history.train_loss), desc=title, unit="epoch", disable=not progress)
     try:
         with bar, single_thread(), own_random_state(config.device), gradient_of:
             while len(history.train_loss) < config.epochs and not _is_stuck(history, config):
-                loss, rate = _epoch(modules, gradient_of, optimizer, config, history, folder)
-                modules.eval()
-                validated = _validate(loss_of, validation)
+                try:
+                    loss, rate = _epoch(modules, gradient_of, optimizer, config, history, folder)
+                    modules.eval()
+                    validated = _validate(loss_of, validation)
+                except _Broken:
+                    raise
+                except ValueError as error:
+                    if not optimizer.state:
+                        raise  # no step was made yet: the reason is another
+                    raise _broken(str(error), history, config, folder) from None
                 _check_loss(validated, history, config, folder)
                 history.train_loss.append(loss)
                 history.validation_loss.append(validated)
@@ -88,6 +102,8 @@ def fit(
     finally:  # also after an interrupt or an error
         modules.load_state_dict(best)
         modules.eval()
+        if folder is not None:
+            folder.release()
     if folder is not None:
         folder.finish(modules, history)
     return history
@@ -166,9 +182,14 @@ def _seed(seed: int, epoch: int) -> int:
 
 def _check_loss(loss: float, history: History, config: TrainingConfig, folder: RunFolder | None) -> None:
     if not math.isfinite(loss):
-        epoch = len(history.train_loss)
-        kept = "" if folder is None or not epoch else f"; {folder.best} has the best epoch before"
-        raise ValueError(
-            f"the loss or its gradient became {loss} in epoch {epoch + 1}; lower learning_rate "
-            f"(now {config.learning_rate}) or max_grad_norm (now {config.max_grad_norm}){kept}."
-        )
+        raise _broken(f"the loss or its gradient became {loss}.", history, config, folder)
+
+
+def _broken(why: str, history: History, config: TrainingConfig, folder: RunFolder | None) -> ValueError:
+    """What to say when training can't go on."""
+    epoch = len(history.train_loss)
+    kept = "" if folder is None or not epoch else f"; {folder.best} has the best epoch before"
+    return _Broken(
+        f"{why.rstrip('.')} in epoch {epoch + 1}; lower learning_rate (now {config.learning_rate}) "
+        f"or max_grad_norm (now {config.max_grad_norm}){kept}."
+    )
