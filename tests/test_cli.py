@@ -336,7 +336,7 @@ def test_help_explains_every_option(run, command):
         ("evaluate --checkpoint MODEL --num-eval-samples 5 --output /proc/x.json", "can't write /proc/x.json"),
         ("compare --checkpoint MODEL --checkpoint MODEL", "the same checkpoint is given twice"),
         ("generate --set name=2 --output x.npz", "has no setting 'name'"),
-        ("generate --time-horizon 1e300 --output x.npz", "error"),
+        ("generate --time-horizon 1e300 --output x.npz", "a number is too large to compute with"),
         ("pipeline 60 2 small --lr nan", "learning_rate must be a positive number, got nan"),
         ("compare --num-eval-samples 5", "Missing option '--trc-checkpoint'"),
         ("refine --checkpoint MODEL --output x.pdf", "the figure is a .png file, got x.pdf"),

@@ -248,6 +248,7 @@ def test_evaluator_judges_by_the_problem_that_it_is_given(van_der_pol, draw):
             "process supervision needs dynamics_fn",
         ),
         (lambda m, ls: guide.train(m, [], []), "train_loader must be a DataLoader"),
+        (lambda m, ls: guide.train(m, *ls, state_weight=1.0), "state_weight needs a model that was made with problem="),
         (lambda m, ls: guide.train(m, *ls, loss="process"), "train is behaviour cloning; call train_with_process"),
         (lambda m, ls: guide.train(Model.create_small(), *ls), "horizon 15, the data have 2, 1 and 100"),
         (lambda m, ls: guide.train(m, *ls, device="gpu"), "unknown device 'gpu'"),

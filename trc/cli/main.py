@@ -60,7 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; give the same command again to go on", err=True)
         sys.exit(130)
-    except (ValueError, OSError, RuntimeError, MemoryError, OverflowError) as error:
+    except OverflowError:
+        _fail("trc", "a number is too large to compute with; give a smaller one.")
+    except MemoryError:
+        _fail("trc", "there is not enough memory for this; give smaller numbers.")
+    except (ValueError, OSError, RuntimeError) as error:
         about = f"{error.strerror}: {error.filename}" if getattr(error, "filename", None) else str(error)
         _fail("trc", about)
 

@@ -82,6 +82,10 @@ def train(
     if options.get("loss", "cloning") != "cloning":
         raise ValueError("train is behaviour cloning; call train_with_process_supervision for another loss.")
     config = _config(train_loader, epochs, lr, device, options)
+    if config.state_weight and model.problem is None:
+        raise ValueError(
+            "state_weight needs a model that was made with problem=: its dynamics say where controls lead."
+        )
     cost = None if model.problem is None else model.problem.cost
     _fit(model, train_loader, val_loader, config, Simulator(model.problem), cost, None, output_dir)
     return model

@@ -68,7 +68,7 @@ class _Perceptron(NamedTuple):
 
 
 class Snapshot:
-    """The controls that a trained network proposes for one instance, several times as fast as the network itself.
+    """The controls that a trained network proposes for one instance, without what PyTorch does around the arithmetic.
 
     Later changes of the network do not change it.
 
