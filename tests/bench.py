@@ -29,7 +29,7 @@ from tqdm import tqdm
 import trc
 from trc.problems import VanDerPol
 from trc.problems.integrators import rk4
-from trc.results import project_root, start_run, write_manifest, write_table
+from trc.results import Record, project_root, write_table
 
 SEED = 0
 INSTANCES = 256
@@ -214,9 +214,9 @@ def main() -> None:
     parser.add_argument("--preset", choices=("smoke", "paper"), default="smoke", help="paper writes into results/")
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
-    run = start_run()
     torch.set_num_threads(1)
     folder = project_root() / ("results" if options.preset == "paper" else "_build") / "bench"
+    record = Record(folder)
     races = [*rollout_races(), *generator_races(), *teacher_races(), *model_races()]
     timings = run_races(races, options.repeats)
     summary = summarise(timings)
@@ -229,7 +229,6 @@ def main() -> None:
         write_table(memory, folder / "memory.csv")
     agreement = measure_agreement(INSTANCES)
     print(agreement.to_string(index=False, float_format="{:.1e}".format))
-    write_table(agreement, folder / "agreement.csv")
     parameters = {
         "preset": options.preset,
         "repeats": options.repeats,
@@ -237,7 +236,7 @@ def main() -> None:
         "instances": INSTANCES,
         "threads": 1,
     }
-    write_manifest(folder, parameters=parameters, tables=["agreement.csv"], run=run)
+    record.write({"agreement": agreement}, parameters=parameters)
     print(f"written to {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}")
 
 

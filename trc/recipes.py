@@ -11,18 +11,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tqdm import tqdm
 
 from .checkpoints import load_model, read_training_record, save_model
-from .datasets import TRAINING_SEED, generate_dataset
+from .datasets import TRAINING_SEED, Dataset, generate_dataset, load_dataset
 from .model import TinyRecursiveControl
 from .parallel import parallel_map, single_thread
 from .problems import make_problem
 from .results import source_commit
 from .training import TrainingConfig, train
 
-#: Sources that a trained model depends on; a change in any of them makes a new model.
-SOURCES = (
+#: Sources that training data, and a trained model, depend on; a change in any of them makes new ones.
+DATA_SOURCES = (
     "problems",
     "expressions.py",
     "replay.py",
@@ -31,6 +32,9 @@ SOURCES = (
     "simulation.py",
     "experts",
     "datasets.py",
+)
+SOURCES = (
+    *DATA_SOURCES,
     "model",
     "losses.py",
     "training",
@@ -55,6 +59,8 @@ class Recipe:
         Of the initial weights, the split and the batches.
     overrides : dict
         Settings of the problem that differ from its own.
+    model : dict
+        Settings of the network that differ from its size's.
     training : dict
         Options of :func:`trc.train`.
     """
@@ -67,6 +73,7 @@ class Recipe:
     data_seed: int = TRAINING_SEED
     seed: int = 0
     overrides: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
     def training_config(self) -> TrainingConfig:
@@ -82,6 +89,24 @@ class Recipe:
         """Where the trained model is kept in `folder`."""
         return Path(folder) / f"{self.problem}-{self.size}-{self.feedback}-{self.seed}-{self.digest()}.safetensors"
 
+    def data_path(self, folder: str | Path) -> Path:
+        """Where the training data are kept in `folder`."""
+        text = json.dumps([self.problem, self.overrides, self._data(), sources_digest(DATA_SOURCES)], sort_keys=True)
+        return Path(folder) / f"{self.problem}-{self.expert}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+
+    def dataset(self, folder: str | Path) -> Dataset:
+        """The training data, solved once and kept in `folder`."""
+        path = self.data_path(folder)
+        if path.is_file():
+            with contextlib.suppress(ValueError):  # a damaged file is made anew
+                return load_dataset(path)
+        data = generate_dataset(make_problem(self.problem, **self.overrides), **self._data())
+        data.save(path)
+        return data
+
+    def _data(self) -> dict[str, Any]:
+        return {"num_samples": self.num_samples, "seed": self.data_seed, "expert": self.expert}
+
 
 def fit(recipe: Recipe, folder: str | Path) -> Path:
     """Train the recipe's model, unless `folder` has it; the path of its checkpoint, training record included."""
@@ -92,8 +117,9 @@ def fit(recipe: Recipe, folder: str | Path) -> Path:
             return path
     start, (commit, _) = time.perf_counter(), source_commit()
     problem = make_problem(recipe.problem, **recipe.overrides)
-    data = generate_dataset(problem, recipe.num_samples, seed=recipe.data_seed, expert=recipe.expert)
-    model = TinyRecursiveControl.create(recipe.size, problem=problem, feedback=recipe.feedback, seed=recipe.seed)
+    data = recipe.dataset(folder)
+    settings = {"problem": problem, "feedback": recipe.feedback, "seed": recipe.seed, **recipe.model}
+    model = TinyRecursiveControl.create(recipe.size, **settings)
     with single_thread():
         history = train(model, data, problem, seed=recipe.seed, **recipe.training)
     seconds = time.perf_counter() - start
@@ -107,17 +133,28 @@ def fit_all(
     """Models and training records of many recipes, trained in `jobs` processes of one thread each.
 
     The results don't depend on `jobs`. An interrupted call goes on where it was: each model is kept when it is done.
+    A recipe that is given twice is trained once.
     """
-    work = parallel_map(fit, [(recipe, folder) for recipe in recipes], jobs)
-    paths = list(tqdm(work, desc="models", unit="model", total=len(recipes), disable=not progress))
-    return [(load_model(path), read_training_record(path)) for path in paths]
+    folder = Path(folder)
+    missing = {recipe.path(folder): recipe for recipe in recipes if not recipe.path(folder).is_file()}.values()
+    data = {recipe.data_path(folder): recipe for recipe in missing}.values()
+    list(parallel_map(Recipe.dataset, [(recipe, folder) for recipe in data], jobs))  # before several ask for the same
+    work = parallel_map(fit, [(recipe, folder) for recipe in missing], jobs)
+    list(tqdm(work, desc="models", unit="model", total=len(missing), disable=not progress))
+    return [(load_model(path), read_training_record(path)) for path in (fit(recipe, folder) for recipe in recipes)]
 
 
-def sources_digest() -> str:
-    """SHA-256 of the sources that a trained model depends on."""
+def recipe_table(recipes: Sequence[Recipe]) -> pd.DataFrame:
+    """One row a recipe with everything that it says, the training's defaults included."""
+    rows = [asdict(recipe) | {"training": asdict(recipe.training_config())} for recipe in recipes]
+    return pd.json_normalize(rows, sep="_")
+
+
+def sources_digest(names: Sequence[str] = SOURCES) -> str:
+    """SHA-256 of the sources that a trained model, by default, depends on."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
-    for name in SOURCES:
+    for name in names:
         place = package / name
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -77,59 +76,61 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> Path:
     return write_text(path, frame.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run of an experiment, as it stood when it began.
+class Record:
+    """A run of an experiment on its way to its folder: tables, times, and the manifest that says how they were made.
 
-    Parameters
-    ----------
-    commit : str or None
-        Commit of the sources; None outside a git checkout.
-    sources_changed : bool or None
-        Whether library or notebooks differed from that commit.
-    jobs : int
-    started : float
-        Reading of the monotonic clock, seconds.
-    """
-
-    commit: str | None
-    sources_changed: bool | None
-    jobs: int
-    started: float
-
-
-def start_run(jobs: int = 1) -> Run:
-    """Note commit and time; call it first, since the sources may change while a long run goes on."""
-    return Run(*source_commit(), jobs, time.perf_counter())
-
-
-def write_manifest(folder: str | Path, *, parameters: Mapping[str, Any], tables: Sequence[str], run: Run) -> Path:
-    """Write ``manifest.json``: how the tables of a folder were made.
+    Make it first: it notes commit and time, and the sources may change while a long run goes on.
 
     Parameters
     ----------
     folder : str or Path
-    parameters : mapping
-        Everything that the numbers depend on, seeds included.
-    tables : sequence of str
-        File names of the tables; their SHA-256 is recorded, so that an edited file is noticed.
-    run : Run
-        What may differ from run to run; with processor and seconds it is outside every equality check.
+        From :func:`experiment_folder`; its last part is the experiment's name.
+    jobs : int
+        Noted in the manifest.
     """
-    folder = Path(folder)
-    manifest = {
-        "parameters": dict(parameters),
-        "tables": {name: sha256(folder / name) for name in tables},
-        "packages": package_versions(*PACKAGES) | {"python": platform.python_version()},
-        "run": {
-            "commit": run.commit,
-            "sources_changed": run.sources_changed,
-            "jobs": run.jobs,
-            "seconds": round(time.perf_counter() - run.started, 1),
-            "processor": processor(),
-        },
-    }
-    return write_text(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+    def __init__(self, folder: str | Path, jobs: int = 1) -> None:
+        self.folder, self.jobs = Path(folder), jobs
+        self.commit, self.sources_changed = source_commit()
+        self._started = time.perf_counter()
+        self._timings: list[dict[str, Any]] = []
+
+    def time(self, **row: Any) -> None:
+        """Note a row of ``timings.csv``: what took how long. Times are outside every equality check."""
+        self._timings.append(row)
+
+    def write(
+        self, tables: Mapping[str, pd.DataFrame], *, parameters: Mapping[str, Any], inputs: Sequence[str] = ()
+    ) -> Path:
+        """Write ``NAME.csv`` for each table, ``timings.csv``, and last ``manifest.json``.
+
+        Parameters
+        ----------
+        tables : mapping of name to DataFrame
+        parameters : mapping
+            Everything that the numbers depend on, seeds included.
+        inputs : sequence of str
+            Files that were read, relative to the project; their SHA-256 is recorded, and the notebook's own.
+        """
+        paths = [write_table(table, self.folder / f"{name}.csv") for name, table in tables.items()]
+        if self._timings:
+            write_table(pd.DataFrame(self._timings), self.folder / "timings.csv")
+        root = project_root()
+        notebook = [name for name in [f"notebooks/{self.folder.name}.ipynb"] if (root / name).is_file()]
+        manifest = {
+            "parameters": dict(parameters),
+            "tables": {path.name: sha256(path) for path in paths},
+            "inputs": {name: sha256(root / name) for name in [*notebook, *inputs]},
+            "packages": package_versions(*PACKAGES) | {"python": platform.python_version()},
+            "run": {
+                "commit": self.commit,
+                "sources_changed": self.sources_changed,
+                "jobs": self.jobs,
+                "seconds": round(time.perf_counter() - self._started, 1),
+                "processor": processor(),
+            },
+        }
+        return write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
 def read_manifest(experiment: str, root: str | Path | None = None) -> dict[str, Any]:

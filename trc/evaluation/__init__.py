@@ -3,19 +3,25 @@
 from .comparison import compare
 from .metrics import aggregate, instance_metrics, random_controls
 from .models import evaluate, evaluate_refinement, propose
+from .outcomes import contrast_table, interval_table, join, outcome, seed_table
 from .refinement import iterate_metrics, monotone_share, refinement_metrics
 from .speed import measure_speed
 
 __all__ = [
     "aggregate",
     "compare",
+    "contrast_table",
     "evaluate",
     "evaluate_refinement",
     "instance_metrics",
+    "interval_table",
     "iterate_metrics",
+    "join",
     "measure_speed",
     "monotone_share",
+    "outcome",
     "propose",
     "random_controls",
     "refinement_metrics",
+    "seed_table",
 ]

@@ -1,8 +1,9 @@
 """Figures from results; the only room that knows matplotlib. ``python -m trc.figures`` draws those of the paper."""
 
 from .index import FUNCTIONS, Entry, draw, read_index
+from .iterates import iterates, refinement
 from .pages import gains, gap_map, phase_portrait, stationarity
-from .paper import iterates, learning, methods
+from .paper import distance, learning, methods
 from .runs import refinement_panels, training_curves
 from .sketches import architecture, two_levels
 from .style import METHODS, PROBLEM_TITLES, color, label, save, save_png, style
@@ -14,6 +15,7 @@ __all__ = [
     "Entry",
     "architecture",
     "color",
+    "distance",
     "draw",
     "gains",
     "gap_map",
@@ -23,6 +25,7 @@ __all__ = [
     "methods",
     "phase_portrait",
     "read_index",
+    "refinement",
     "refinement_panels",
     "save",
     "save_png",

@@ -17,12 +17,14 @@ from matplotlib.figure import Figure
 from ..checks import check_choice
 from ..files import require_file, write_text
 from ..results import read_manifest, read_table
-from . import paper, sketches
+from . import iterates, paper, sketches
 from .style import save
 
 FUNCTIONS: dict[str, Callable[..., Figure]] = {
     "methods": paper.methods,
-    "iterates": paper.iterates,
+    "distance": paper.distance,
+    "refinement": iterates.refinement,
+    "iterates": iterates.iterates,
     "learning": paper.learning,
     "architecture": sketches.architecture,
     "two_levels": sketches.two_levels,

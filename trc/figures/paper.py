@@ -6,8 +6,12 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from .style import INK, METHODS, PROBLEM_TITLES, WIDTH, color, iterate_colors, label, log_axis, style
+from .style import METHODS, PROBLEM_TITLES, WIDTH, color, label, log_axis, style
+
+#: Below this a gap is rounding, and a logarithmic axis ends.
+SMALLEST_GAP = 1e-9
 
 
 def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
@@ -16,10 +20,11 @@ def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     Parameters
     ----------
     runs : DataFrame
-        ``problem, method, seed, metric, value``.
+        ``problem, set, method, seed, metric, value``; the set ``test`` is drawn.
     summary : DataFrame
-        ``problem, method, metric, value, low, high``.
+        ``problem, set, method, metric, value, low, high``.
     """
+    runs, summary = (frame[frame["set"] == "test"] for frame in (runs, summary))
     panels = (("terminal_error_iqm", "terminal error  ‖$x_T - x_g$‖"), ("cost_iqm", "cost  $J$"))
     problems = list(dict.fromkeys(runs["problem"]))
     with style():
@@ -57,72 +62,38 @@ def _method_dots(ax: Axes, runs: pd.DataFrame, summary: pd.DataFrame) -> None:
     ax.set_ylim(-0.6, len(names) - 0.4)
 
 
-def iterates(trajectories: pd.DataFrame) -> Figure:
-    """Controls and phase plane over the iterates of a few instances, with saturated LQR behind.
+def distance(summary: pd.DataFrame) -> Figure:
+    """Gap to the optimum as the initial states begin further out than those of the training.
 
     Parameters
     ----------
-    trajectories : DataFrame
-        ``problem, method, instance, iterate, time, state_0, state_1, target_0, target_1, control_0``; the last
-        control of a trajectory is missing, since the final state has none.
+    summary : DataFrame
+        ``problem, set, method, metric, value, low, high``.
     """
-    problems = list(dict.fromkeys(trajectories["problem"]))
+    scales = {"test": 1.0, "wide": 1.5, "wider": 2.0}
+    gaps = summary[(summary["metric"] == "gap") & ~summary["method"].isin(["random", "zero", "optimum"])]
+    problems = list(dict.fromkeys(gaps["problem"]))
+    names = [name for name in METHODS if name in set(gaps["method"])]
     with style():
-        figure, axes = plt.subplots(len(problems), 3, figsize=(WIDTH, 2.3 * len(problems)), squeeze=False)
-        for row, problem in zip(axes, problems, strict=True):
-            chosen = trajectories[trajectories["problem"] == problem]
-            instances = list(dict.fromkeys(chosen["instance"]))[:2]
-            for ax, name, instance in zip(row, "ab", instances, strict=False):
-                _controls(ax, chosen[chosen["instance"] == instance])
-                ax.set_title(f"{PROBLEM_TITLES[problem]}, {name}" if name == "a" else name)
-                ax.set_xlabel("time  $t$ (s)")
-            row[0].set_ylabel("control  $u$")
-            for name, instance in zip("ab", instances, strict=False):
-                _phase(row[2], chosen[chosen["instance"] == instance], name)
-            row[2].set_title("phase plane")
-            row[2].set_xlabel("position")
-            row[2].set_ylabel("velocity")
-        handles, names = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=len(handles))
+        figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.0), squeeze=False)
+        for ax, problem in zip(axes[0], problems, strict=True):
+            for name in names:
+                rows = gaps[(gaps["problem"] == problem) & (gaps["method"] == name)]
+                if (rows["value"] < SMALLEST_GAP).all():
+                    continue  # no logarithm: it is the optimum
+                scale = rows["set"].map(scales)
+                ax.plot(scale, 100 * rows["value"], "o-", color=color(name), markersize=3.5)
+                low, high = (100 * rows[end].clip(lower=SMALLEST_GAP) for end in ("low", "high"))
+                ax.fill_between(scale, low, high, color=color(name), alpha=0.2, linewidth=0)
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.set_xticks(list(scales.values()), ["1", "1.5", "2"])
+            ax.set_title(PROBLEM_TITLES[problem])
+            ax.set_xlabel("initial states, times the training's range")
+        axes[0, 0].set_ylabel("gap to the optimum (%)")
+        handles = [plt.Line2D([], [], color=color(name), marker="o", markersize=3.5) for name in names]
+        figure.legend(handles, [label(name) for name in names], loc="outside lower center", ncols=3)
         return figure
-
-
-def _by_iterate(frame: pd.DataFrame) -> list[tuple[str, str | tuple[float, ...], pd.DataFrame]]:
-    """Label, colour and rows of each iterate, the first one first."""
-    network = frame[frame["method"] != "lqr"]
-    steps = sorted(set(network["iterate"]))
-    names = ["first guess", *(f"refinement {k}" for k in steps[1:])]
-    return [
-        (name, shade, network[network["iterate"] == k])
-        for name, shade, k in zip(names, iterate_colors(len(steps)), steps, strict=True)
-    ]
-
-
-def _controls(ax: Axes, frame: pd.DataFrame) -> None:
-    teacher = frame[frame["method"] == "lqr"].dropna(subset="control_0")
-    ax.step(
-        teacher["time"],
-        teacher["control_0"],
-        where="post",
-        color=color("lqr"),
-        linewidth=4,
-        alpha=0.35,
-        label=label("lqr"),
-    )
-    for name, shade, rows in _by_iterate(frame):
-        rows = rows.dropna(subset="control_0")
-        ax.step(rows["time"], rows["control_0"], where="post", color=shade, label=name)
-
-
-def _phase(ax: Axes, frame: pd.DataFrame, name: str) -> None:
-    teacher = frame[frame["method"] == "lqr"]
-    ax.plot(teacher["state_0"], teacher["state_1"], color=color("lqr"), linewidth=4, alpha=0.35)
-    for _, shade, rows in _by_iterate(frame):
-        ax.plot(rows["state_0"], rows["state_1"], color=shade)
-    start = teacher.iloc[0]
-    ax.plot(start["state_0"], start["state_1"], "o", color=INK, markersize=4)
-    ax.annotate(name, (start["state_0"], start["state_1"]), textcoords="offset points", xytext=(5, 4))
-    ax.plot(start["target_0"], start["target_1"], "+", color=INK, markersize=7)
 
 
 def learning(training: pd.DataFrame) -> Figure:
