@@ -3,12 +3,12 @@
 # build of torch, such as a CPU-only one), PRESET and ONLY (experiments), JOBS (parallel runs), PORT (serve).
 
 $(if $(filter oneshell,$(.FEATURES)),,$(error GNU make 4 or newer is needed, this is $(MAKE_VERSION)))
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules --no-print-directory
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help book test figures experiments check-experiments bench serve clean always
+.PHONY: help book test figures experiments reproduce verify check-experiments bench serve clean emptied always
 
 PYTHON ?= python3
 PRESET ?= smoke
@@ -24,6 +24,22 @@ unexport PYTHONDONTWRITEBYTECODE
 # Keeps the debugger's advice out of the logs of notebook kernels.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
+# Two makes at once take turns. The lock lies on a file that is there anyway, and ends with the process that holds it.
+define TURN
+import fcntl, os, sys
+lock = os.open(sys.argv[1], os.O_RDONLY)
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("Another make is at work here; waiting for it ...", file=sys.stderr, flush=True)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+os.set_inheritable(lock, True)
+os.execvp(sys.argv[2], sys.argv[2:])
+endef
+export TURN
+WITH_LOCKS := $(shell command -v $(PYTHON))
+turn = $(if $(WITH_LOCKS),$(WITH_LOCKS) -c "$$TURN" $(1) )$(MAKE)
+
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 tree = $(shell find $(1) -type f -not -path '*/.*' -not -path '*/__pycache__/*' 2>/dev/null)
 CODE := $(filter %.py,$(call tree,trc))
@@ -32,44 +48,85 @@ PAGES := $(call tree,book) _config.yml _toc.yml
 # The stamp of the figures lists what was drawn, so that a deleted figure is drawn again.
 LOST_FIGURES := $(filter-out $(wildcard figures/*),$(file <_build/.figures))
 
+# The experiments of the paper's main text; the others are its ablations.
+HEADLINE := teachers comparison refinement_curves
+CHOSEN := $(if $(ONLY),$(ONLY),$(notdir $(basename $(NOTEBOOKS))))
+# A stamp says that an experiment is done: again only if its notebook or the library has changed.
+DONE := _build/done/$(PRESET)
+
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
 	  | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-book: _build/.book  ## build the HTML book from the committed results and check it
-	@echo "The book: $(CURDIR)/_build/html/index.html"
+ifndef HAVE_TURN
 
-test: .venv/.ready  ## lint, test the library, and execute the notebooks at the smoke preset
-	@$(PY) -m ruff check .
-	@$(PY) -m ruff format --check .
-	@$(PY) -m pytest -q -p no:cacheprovider
-	@$(if $(NOTEBOOKS),$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env $(NOTEBOOKS))
+# What builds takes turns, and so does what runs experiments; an experiment of hours does not hold up the book.
+book:  ## build the HTML book from the committed results and check it
+test:  ## lint, test the library, and execute the notebooks at the smoke preset
+figures:  ## make the paper's figures and tables from results/ in figures/ [ONLY=fig1]
+verify:  ## check every claim of the book, and evaluate the committed checkpoints again
+book test figures verify:
+	@$(call turn,Makefile) HAVE_TURN=1 $@
 
-figures: $(if $(ONLY),.venv/.ready,_build/.figures)  ## draw the paper's figures from results/ into figures/ [ONLY=name]
-	@$(if $(ONLY),$(PY) -m trc.figures $(ONLY))
+experiments: check-experiments  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
+reproduce:  ## re-run the experiments of the paper's main text at the paper preset, then verify; `make clean` first: from nothing
+bench: check-experiments  ## time it all against other ways and solvers (3 min); PRESET=paper writes results/bench
+experiments reproduce bench:
+	@$(call turn,pyproject.toml) HAVE_TURN=1 $@
 
-experiments: check-experiments .venv/.ready  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
-	@for notebook in $(if $(ONLY),notebooks/$(ONLY).ipynb,$(NOTEBOOKS)); do \
-	  echo "$$notebook ($(PRESET))"; $(PY) -m trc.runner "$$notebook" --preset $(PRESET) --jobs $(JOBS); done
-
-# The solver that is raced against asks for an older NumPy than it needs, so it is kept apart from the other packages.
-bench: check-experiments .venv/.ready  ## time it all against other ways and solvers (3 min); PRESET=paper writes results/bench
-	@[ -d .venv/bench/mpc ] || $(PY) -m pip install -q --no-deps --target .venv/bench mpc==0.0.6
-	@PYTHONPATH=.venv/bench $(PY) tests/bench.py --preset $(PRESET)
+clean:  ## remove what was built, trained models too; results/, figures/ and .venv stay
+	@$(call turn,Makefile) HAVE_TURN=1 clean
 
 serve: book  ## show the book on this machine's port 8000 (or PORT=...)
 	@echo "http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"; \
 	  $(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
-clean:  ## remove what was built; results/, figures/ and .venv stay
+else
+
+book: _build/.book
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: .venv/.ready
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m pytest -q -p no:cacheprovider
+	@$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env $(NOTEBOOKS)
+
+figures: $(if $(ONLY),.venv/.ready,_build/.figures)
+	@$(if $(ONLY),$(PY) -m trc.figures $(ONLY))
+
+experiments: $(CHOSEN:%=$(DONE)/%)
+
+reproduce:
+	@$(foreach name,$(HEADLINE),$(MAKE) experiments PRESET=paper ONLY=$(name);) $(MAKE) figures verify
+
+verify: .venv/.ready
+	@$(PY) -m trc.claims
+
+# The solver that is raced against asks for an older NumPy than it needs, so it is kept apart from the other packages.
+bench: .venv/.ready
+	@[ -d .venv/bench/mpc ] || $(PY) -m pip install -q --no-deps --target .venv/bench mpc==0.0.6
+	@PYTHONPATH=.venv/bench $(PY) tests/bench.py --preset $(PRESET)
+
+clean:  # takes both turns
+	@$(call turn,pyproject.toml) HAVE_TURN=1 emptied
+emptied:
 	@rm -rf _build .pytest_cache .ruff_cache
 	@find trc tests notebooks book -name __pycache__ -prune -exec rm -rf {} +
+
+endif
 
 check-experiments:
 	$(if $(filter smoke paper,$(PRESET)),,$(error PRESET must be smoke or paper, it is "$(PRESET)"))
 	$(if $(ONLY),$(if $(filter $(ONLY),$(basename $(notdir $(NOTEBOOKS)))),,$(error ONLY must be one of \
 	  $(basename $(notdir $(NOTEBOOKS))), it is "$(ONLY)")))
 	@:
+
+$(DONE)/%: notebooks/%.ipynb $(CODE) .venv/.ready
+	@echo "$* ($(PRESET))"; $(PY) -m trc.runner $< --preset $(PRESET) --jobs $(JOBS); mkdir -p $(@D); touch $@
+
+# The others are judged by the optima that this one has found.
+$(filter-out $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%)): | $(filter $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%))
 
 # The stamp is written last, so an interrupted installation is simply completed by the next `make`.
 # Python compiles what it imports by itself, once; compiling everything here would double the time.
@@ -78,6 +135,10 @@ check-experiments:
 	  echo "'$(PYTHON)' was not found: give a Python 3.11 or 3.12 as make PYTHON=..." >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
 	  echo "'$(PYTHON)' is $$($(PYTHON) -V), but trc needs Python 3.11 or 3.12: give one as make PYTHON=..." >&2; exit 2; }
+	@$(call turn,constraints.txt) .venv/.installed
+	@touch $@
+
+.venv/.installed: pyproject.toml constraints.txt
 	@mkdir -p .venv && echo "Installing (about a minute) ..."
 	@{ $(PYTHON) -m venv .venv && \
 	   $(PY) -m pip install --no-compile -c constraints.txt torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 0) && \
@@ -87,14 +148,18 @@ check-experiments:
 	   echo "The installation failed; the whole log is .venv/install.log." >&2; exit 1; }
 	@touch $@
 
-_build/.figures: .venv/.ready $(CODE) $(filter %.csv %.json,$(RESULTS)) figures/index.yml $(if $(LOST_FIGURES),always)
+_build/.figures: .venv/.ready $(CODE) $(filter %.csv %.json,$(RESULTS)) figures/index.yml book/claims.yml \
+    $(if $(LOST_FIGURES),always)
 	@mkdir -p _build
 	@$(PY) -m trc.figures
+	@$(PY) -m trc.claims --readme
 	@ls -d figures/* >$@
 
 # A full build every time something changed: an incremental one would pass over warnings that it has shown before.
 _build/.book: .venv/.ready _build/.figures $(CODE) $(RESULTS) $(PAGES) tests/check_book.py \
     $(if $(wildcard _build/html/index.html),,always)
+	@$(PY) -c 'import importlib.metadata as m, sys; sys.exit(not m.version("jupyter-book").startswith("1."))' || { \
+	  echo "The book needs jupyter-book 1, but .venv has another version: remove .venv, then make again." >&2; exit 2; }
 	@rm -rf _build/html _build/.doctrees _build/jupyter_execute; echo "Building the book ..."
 	@SECONDS=0; \
 	 .venv/bin/jupyter-book build . -W -n --keep-going --all 2>&1 | sed -u $$'s/\e\\[[0-9;]*m//g' \

@@ -307,7 +307,7 @@ def test_runner_outside_project(root, monkeypatch, tmp_path_factory):
         "3",
         "- 3",
         ": : [",
-        "- {name: a, function: methods, experiment: null, tables: [], notebook: null, page: p, tier: h}",
+        "- {name: fig1_a, function: methods, experiment: null, tables: [], notebook: null, page: p, tier: h}",
         "- {name: ../evil, function: architecture, experiment: null, tables: [], notebook: null, page: p, tier: h}",
     ],
 )
@@ -318,9 +318,7 @@ def test_figures_index(root, t, capsys):
 
 
 def test_figure_without_columns(root):
-    f = root / "results" / "first_light"
-    results.write_table(pd.DataFrame({"a": [1]}), f / "training.csv")
-    results.write_manifest(f, parameters={}, tables=["training.csv"], run=results.start_run())
+    results.Record(root / "results" / "comparison").write({"training": pd.DataFrame({"a": [1]})}, parameters={})
     e = [x for x in yaml.safe_load((ROOT / "figures" / "index.yml").read_text()) if x["function"] == "learning"]
     (root / "figures" / "index.yml").write_text(yaml.safe_dump(e))
     assert figures_main([]) == 2
@@ -344,7 +342,7 @@ def test_readme_papermill_parameters_exist():
     import re
 
     names = set(re.findall(r"-p (\w+) ", (ROOT / "README.md").read_text()))
-    assert names <= set(runner.notebook_parameters(ROOT / "notebooks/first_light.ipynb"))
+    assert names <= set(runner.notebook_parameters(ROOT / "notebooks/comparison.ipynb"))
 
 
 TEACHERS = [trc.lqr, trc.ilqr, trc.optimum, trc.minimum_energy]

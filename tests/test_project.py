@@ -33,6 +33,8 @@ FLOORS = {
     **dict.fromkeys(["datasets", "checkpoints"], 4),
     **dict.fromkeys(["training", "evaluation"], 5),
     "recipes": 5.5,
+    "experiments": 5.6,
+    "claims": 5.7,
     **dict.fromkeys(["guide", "cli"], 6),
     "__main__": 6.5,
     "": 7,  # trc itself

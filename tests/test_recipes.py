@@ -22,6 +22,7 @@ def recipe(**changes):
         {"size": "medium"},
         {"feedback": "error"},
         {"overrides": {"horizon": 10}},
+        {"model": {"num_outer_cycles": 2}},
         {"training": {"epochs": 2}},
     ],
     ids=str,
@@ -63,11 +64,39 @@ def test_interrupted_work_keeps_what_is_done_and_is_not_done_again(tmp_path, mon
     good, bad = recipe(), recipe(training={"epochs": -1})
     with pytest.raises(ValueError, match="epochs must be a whole number"):
         fit_all([good, bad], tmp_path, progress=False)
-    assert list(tmp_path.iterdir()) == [good.path(tmp_path)]
+    assert list(tmp_path.glob("*.safetensors")) == [good.path(tmp_path)]
     monkeypatch.setattr(recipes, "train", None)  # would fail if it were called
     ((model, record),) = fit_all([good], tmp_path, progress=False)
     assert model.num_parameters() == 104_862
     assert record["recipe"]["num_samples"] == 8
+
+
+def test_what_is_asked_for_twice_is_trained_once_on_data_that_are_solved_once(tmp_path, monkeypatch):
+    trained, solved = [], []
+    train, generate = recipes.train, recipes.generate_dataset
+    monkeypatch.setattr(recipes, "train", lambda *a, **k: trained.append(1) or train(*a, **k))
+    monkeypatch.setattr(recipes, "generate_dataset", lambda *a, **k: solved.append(1) or generate(*a, **k))
+    asked = [recipe(), recipe(seed=1), recipe(), recipe(model={"num_inner_cycles": 1})]
+    models = [model for model, _ in fit_all(asked, tmp_path, progress=False)]
+    assert (len(trained), len(solved)) == (3, 1)
+    assert [model.config.num_inner_cycles for model in models] == [3, 3, 3, 1]
+
+
+def test_damaged_data_and_models_are_made_anew(tmp_path):
+    one = recipe()
+    path = fit(one, tmp_path)
+    before = trc.load_model(path).state_dict()
+    path.write_bytes(b"half")
+    one.data_path(tmp_path).write_bytes(b"half")
+    after = trc.load_model(fit(one, tmp_path)).state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_table_of_recipes_says_everything(tmp_path):
+    table = recipes.recipe_table([recipe(), recipe(seed=1, training={"epochs": 3})])
+    assert list(table["seed"]) == [0, 1]
+    assert list(table["training_epochs"]) == [1, 3]
+    assert list(table["training_learning_rate"]) == [1e-3] * 2
 
 
 @pytest.mark.slow

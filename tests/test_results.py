@@ -23,10 +23,15 @@ def root(tmp_path, monkeypatch):
 def folder(root):
     """Results of an experiment called `tiny`."""
     folder = root / "results" / "tiny"
-    results.write_table(FRAME, folder / "runs.csv")
-    results.write_table(FRAME, folder / "timings.csv")
-    results.write_manifest(folder, parameters={"seeds": [0, 1]}, tables=["runs.csv"], run=results.start_run(jobs=2))
+    write(folder, jobs=2)
     return folder
+
+
+def write(folder, jobs):
+    record = results.Record(folder, jobs)
+    record.time(phase="training", seconds=0.5)
+    record.time(phase="evaluation", seconds=1.5)
+    record.write({"runs": FRAME}, parameters={"seeds": [0, 1]})
 
 
 def test_table_is_written_with_ten_digits_whatever_the_system(tmp_path):
@@ -46,6 +51,18 @@ def test_manifest_says_what_the_tables_hold_and_how_they_were_made(folder):
     assert manifest["run"]["seconds"] >= 0
     assert manifest["run"]["commit"] is None  # this project is no git checkout
     assert {"torch", "numpy", "python"} <= set(manifest["packages"])
+
+
+def test_manifest_records_the_notebook_and_the_files_that_were_read(root):
+    (root / "notebooks").mkdir()
+    (root / "notebooks" / "tiny.ipynb").write_text("{}")
+    (root / "read.csv").write_text("a\n1\n")
+    record = results.Record(root / "results" / "tiny")
+    record.write({"runs": FRAME}, parameters={}, inputs=["read.csv"])
+    inputs = results.read_manifest("tiny")["inputs"]
+    assert inputs == {name: sha256(root / name) for name in ("notebooks/tiny.ipynb", "read.csv")}
+    with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
+        record.write({"runs": FRAME}, parameters={}, inputs=["missing.csv"])
 
 
 def test_project_is_found_from_inside(folder, root, monkeypatch):
@@ -111,17 +128,17 @@ def test_run_notes_the_commit_and_whether_the_sources_differ_from_it(root):
     git("init")
     git("add", ".")
     git("commit", "--no-verify", "-m", "first")
-    run = results.start_run()
+    run = results.Record(root)
     assert (run.commit, run.sources_changed) == (git("rev-parse", "HEAD"), False)
     (root / "results.txt").write_text("no source")
-    assert results.start_run().sources_changed is False
+    assert results.Record(root).sources_changed is False
     (root / "trc" / "a.py").write_text("2")
-    assert results.start_run().sources_changed is True
+    assert results.Record(root).sources_changed is True
 
 
 def test_manifest_is_the_same_but_for_the_run(folder):
     first = json.loads((folder / "manifest.json").read_text())
-    results.write_manifest(folder, parameters={"seeds": [0, 1]}, tables=["runs.csv"], run=results.start_run(jobs=1))
+    write(folder, jobs=1)
     second = json.loads((folder / "manifest.json").read_text())
     assert first["run"] != second["run"]
     assert first | {"run": None} == second | {"run": None}

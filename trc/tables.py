@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -29,7 +29,8 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}".replace("-", _MINUS).replace(",", _SPACE)
 
 
-def _times(value: float) -> str:
+def times(value: float) -> str:
+    """A ratio: ``7.87 ×``."""
     return f"{number(value)}{_SPACE}×"
 
 
@@ -39,9 +40,9 @@ def interval(low: float, high: float, show: Callable[[float], str] = number) -> 
     return f"{_SPACE}…{_SPACE}".join(ends)
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the first column left and the others right aligned."""
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table, the first columns (`left` of them) left and the others right aligned."""
+    lines = [columns, [*["---"] * left, *["---:"] * (len(columns) - left)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -66,33 +67,18 @@ def value_of(frame: pd.DataFrame, column: str = "value", **where: object) -> flo
     return float(rows[column].iloc[0])
 
 
-def methods(summary: pd.DataFrame, names: Mapping[str, str]) -> str:
-    """Success, terminal error and gap to LQR with 95 % intervals, a row a method, as Markdown.
+def latex(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """The same as a LaTeX ``tabular`` with the rules of the package booktabs."""
 
-    Parameters
-    ----------
-    summary : DataFrame
-        ``method, metric, value, low, high`` of one problem.
-    names : mapping
-        Methods in the order of the rows, and what they are called.
-    """
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(_to_latex(cell) for cell in cells) + r" \\"
 
-    def cell(method: str, metric: str, show: Callable[[float], str] = number) -> str:
-        row = select(summary, method=method, metric=metric).iloc[0]
-        show = _times if metric == "gap" and row["high"] >= 2 else show  # 787 % says less than 7.87 times
-        spread = "" if row["low"] == row["high"] else f"{_SPACE}({interval(row['low'], row['high'], show)})"
-        return show(row["value"]) + spread
+    layout = "l" * left + "r" * (len(columns) - left)
+    head = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", line(columns), r"\midrule"]
+    return "\n".join([*head, *map(line, rows), r"\bottomrule", r"\end{tabular}"])
 
-    present = [name for name in names if name in set(summary["method"])]
-    return markdown(
-        ["method", "success", "mean terminal error", "cost above LQR's"],
-        [
-            [
-                names[name],
-                cell(name, "success", lambda v: percent(v, 1)),
-                cell(name, "terminal_error"),
-                cell(name, "gap", percent),
-            ]
-            for name in present
-        ],
-    )
+
+def _to_latex(text: str) -> str:
+    for sign, command in {"%": r"\%", "×": r"$\times$", _MINUS: "$-$", "…": r"\dots{}", _SPACE: "~"}.items():
+        text = text.replace(sign, command)
+    return text

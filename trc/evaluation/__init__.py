@@ -6,6 +6,7 @@ from .models import evaluate, evaluate_refinement, propose
 from .outcomes import contrast_table, interval_table, join, outcome, seed_table
 from .refinement import iterate_metrics, monotone_share, refinement_metrics
 from .speed import measure_speed
+from .trajectories import trajectory_table
 
 __all__ = [
     "aggregate",
@@ -24,4 +25,5 @@ __all__ = [
     "random_controls",
     "refinement_metrics",
     "seed_table",
+    "trajectory_table",
 ]

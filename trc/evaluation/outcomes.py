@@ -88,8 +88,8 @@ def outcome(
     -------
     list of dict
         Those of :func:`trc.instance_metrics`, ``optimal_cost``, ``first_cost`` (of the first guess), ``previous_cost``
-        (of the iterate before), ``monotone`` (1 if the cost has not risen up to this iterate, otherwise 0) and, if asked
-        for, ``control_mse``.
+        (of the iterate before), ``monotone`` (1 if the cost has not risen up to this iterate, otherwise 0) and, if
+        asked for, ``control_mse``.
     """
     metrics = iterate_metrics(problem, initial, target, iterates)
     cost = metrics["cost"]

@@ -7,14 +7,18 @@ from .paper import distance, learning, methods
 from .runs import refinement_panels, training_curves
 from .sketches import architecture, two_levels
 from .style import METHODS, PROBLEM_TITLES, color, label, save, save_png, style
+from .tables import QUESTIONS, comparison, contrasts
 
 __all__ = [
     "FUNCTIONS",
     "METHODS",
     "PROBLEM_TITLES",
+    "QUESTIONS",
     "Entry",
     "architecture",
     "color",
+    "comparison",
+    "contrasts",
     "distance",
     "draw",
     "gains",

@@ -1,4 +1,4 @@
-"""Draw the paper's figures: ``python -m trc.figures [NAME …]``."""
+"""Make the paper's figures and tables: ``python -m trc.figures [NAME …]``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from .index import draw, read_index
 def main(arguments: list[str] | None = None) -> int:
     """Draw the named figures, or all; 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m trc.figures", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="figures of figures/index.yml; all by default")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="names or numbers (fig1) of figures/index.yml; all by default"
+    )
     options = parser.parse_args(arguments)
     mpl.use("agg")
     try:
         root = project_root()
         entries = read_index(root)
-        unknown = set(options.names) - {entry.name for entry in entries}
+        unknown = set(options.names) - {name for entry in entries for name in (entry.name, entry.number)}
         if unknown:
             known = ", ".join(entry.name for entry in entries)
             raise ValueError(f"there is no figure {', '.join(sorted(unknown))}; figures/index.yml has {known}.")
         for entry in entries:
-            if not options.names or entry.name in options.names:
+            if not options.names or {entry.name, entry.number} & set(options.names):
                 for path in draw(entry, root):
                     print(path.relative_to(root))
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""``figures/index.yml``: which function draws which figure from which results."""
+"""``figures/index.yml``: which function makes which figure or table of the paper from which results."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 from ..checks import check_choice
 from ..files import require_file, write_text
 from ..results import read_manifest, read_table
-from . import iterates, paper, sketches
+from ..tables import latex, markdown
+from . import iterates, paper, sketches, tables
 from .style import save
 
-FUNCTIONS: dict[str, Callable[..., Figure]] = {
+FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
     "methods": paper.methods,
     "distance": paper.distance,
     "refinement": iterates.refinement,
@@ -28,6 +29,8 @@ FUNCTIONS: dict[str, Callable[..., Figure]] = {
     "learning": paper.learning,
     "architecture": sketches.architecture,
     "two_levels": sketches.two_levels,
+    "comparison": tables.comparison,
+    "contrasts": tables.contrasts,
 }
 
 
@@ -38,7 +41,7 @@ class Entry:
     Parameters
     ----------
     name : str
-        File name of the figure, without suffix.
+        File name of the figure or table, without suffix; it begins with the number in the paper, as ``fig1_`` does.
     function : str
         One of ``FUNCTIONS``.
     experiment : str or None
@@ -59,6 +62,11 @@ class Entry:
     page: str
     tier: str
 
+    @property
+    def number(self) -> str:
+        """``fig1`` or ``table1``."""
+        return self.name.partition("_")[0]
+
 
 def read_index(root: Path) -> list[Entry]:
     """All entries of ``figures/index.yml``, checked."""
@@ -73,8 +81,8 @@ def read_index(root: Path) -> list[Entry]:
     entries = [Entry(**row) for row in rows]
     for entry in entries:
         check_choice(entry.function, "function of figures/index.yml", FUNCTIONS)
-        if not re.fullmatch(r"\w+", entry.name):
-            raise ValueError(f"{path}: a figure's name has letters, digits and _ only, got {entry.name!r}.")
+        if not re.fullmatch(r"(fig|table)\d+_\w+", entry.name):
+            raise ValueError(f"{path}: a name is like fig1_methods or table1_comparison, got {entry.name!r}.")
         if set(entry.tables) != set(signature(FUNCTIONS[entry.function]).parameters):
             wanted = ", ".join(signature(FUNCTIONS[entry.function]).parameters) or "none"
             raise ValueError(f"{path}: {entry.function} needs the tables {wanted}, got {entry.tables}.")
@@ -82,26 +90,34 @@ def read_index(root: Path) -> list[Entry]:
 
 
 def draw(entry: Entry, root: Path) -> list[Path]:
-    """Draw one figure into ``figures/`` with a ``.json`` beside it that names its inputs."""
-    tables: dict[str, pd.DataFrame] = {}
+    """Make one figure or table in ``figures/`` with a ``.json`` beside it that names its inputs."""
+    inputs: dict[str, pd.DataFrame] = {}
     record: dict[str, Any] = {
-        "function": f"trc.figures.{entry.function}",
+        "function": f"{FUNCTIONS[entry.function].__module__}.{entry.function}",
         "notebook": entry.notebook,
-        "command": f"make figures ONLY={entry.name}",
+        "command": f"make figures ONLY={entry.number}",
         "inputs": {},
         "commit": None,
     }
     if entry.experiment is not None:
         manifest = read_manifest(entry.experiment, root)
-        tables = {name: read_table(entry.experiment, f"{name}.csv", root) for name in entry.tables}
+        inputs = {name: read_table(entry.experiment, f"{name}.csv", root) for name in entry.tables}
         record["commit"] = manifest["run"]["commit"]  # of the sources that made the inputs, never HEAD
         record["inputs"] = {
             f"results/{entry.experiment}/{name}.csv": manifest["tables"][f"{name}.csv"] for name in entry.tables
         }
     try:
-        figure = FUNCTIONS[entry.function](**tables)
+        made = FUNCTIONS[entry.function](**inputs)
     except KeyError as error:
         raise ValueError(f"a table of {entry.name} lacks the column {error}; run its experiment again.") from None
-    paths = save(figure, root / "figures" / entry.name)
+    stem = root / "figures" / entry.name
+    if isinstance(made, pd.DataFrame):
+        content = (list(made.columns), made.to_numpy().tolist(), 2)
+        paths = [
+            write_text(stem.with_suffix(suffix), write(*content) + "\n")
+            for suffix, write in ((".md", markdown), (".tex", latex))
+        ]
+    else:
+        paths = save(made, stem)
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-    return [*paths, write_text(root / "figures" / f"{entry.name}.json", text)]
+    return [*paths, write_text(stem.with_suffix(".json"), text)]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import INK, METHODS, MUTED, PROBLEM_TITLES, WIDTH, color, iterate_colors, label, style
+from .style import INK, METHODS, MUTED, PROBLEM_TITLES, WIDTH, color, iterate_colors, label, log_axis, style
 
 #: Drawn wide and pale behind the iterates.
 TEACHER = "#9fd8c4"
@@ -21,7 +21,7 @@ def refinement(curves: pd.DataFrame, runs: pd.DataFrame, improvements: pd.DataFr
     ----------
     curves : DataFrame
         ``problem, method, iterate, metric, value, low, high`` with the metrics ``cost``, ``reduction`` (as a share of
-        the iterate before) and ``control_mse``.
+        the iterate before, so not of the first guess) and ``control_mse``.
     runs : DataFrame
         The same for each ``seed``, without interval.
     improvements : DataFrame
@@ -32,7 +32,7 @@ def refinement(curves: pd.DataFrame, runs: pd.DataFrame, improvements: pd.DataFr
     panels = (
         ("cost", "cost  $J$", 1),
         ("reduction", "taken off (%)", 100),
-        ("control_mse", "squared control error", 1),
+        ("control_mse", "control error²", 1),
     )
     with style():
         figure, axes = plt.subplots(len(problems), 4, figsize=(WIDTH, 0.6 + 1.9 * len(problems)), squeeze=False)
@@ -44,7 +44,7 @@ def refinement(curves: pd.DataFrame, runs: pd.DataFrame, improvements: pd.DataFr
                 ax.set_title(title, fontweight="normal")
                 ax.xaxis.set_major_locator(MaxNLocator(integer=True))
                 if metric != "reduction":
-                    ax.set_yscale("log")
+                    log_axis(ax, "y")
             row[1].axhline(0, color=MUTED, linewidth=0.7)
             for name in names:
                 _histogram(row[3], _rows(improvements, {"problem": problem, "method": name}), color(name))
@@ -65,8 +65,6 @@ def _rows(frame: pd.DataFrame, where: dict[str, str]) -> pd.DataFrame:
 
 
 def _band(ax: Axes, curve: pd.DataFrame, runs: pd.DataFrame, unit: float, shade: str) -> None:
-    if (curve["metric"] == "reduction").all():  # the first guess takes nothing off
-        curve, runs = curve[curve["iterate"] > 0], runs[runs["iterate"] > 0]
     for _, seed in runs.groupby("seed"):
         ax.plot(seed["iterate"], unit * seed["value"], color=shade, linewidth=0.5, alpha=0.5)
     ax.fill_between(curve["iterate"], unit * curve["low"], unit * curve["high"], color=shade, alpha=0.2, linewidth=0)
@@ -104,7 +102,7 @@ def iterates(trajectories: pd.DataFrame) -> Figure:
             for letter, instance in zip("ab", instances, strict=False):
                 _phase(row[2], drawn[drawn["instance"] == instance], letter)
             row[2].set_title("phase plane", fontweight="normal")
-            method, _, feedback = label(name).partition(", ")
+            method = label(name).partition(", ")[0]
             row[0].set_ylabel(f"{PROBLEM_TITLES[problem]}\n{method}", fontweight="bold")
         axes[-1, 0].set_xlabel("time  $t$ (s)")
         axes[-1, 1].set_xlabel("time  $t$ (s)")

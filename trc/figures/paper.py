@@ -6,12 +6,11 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from .style import METHODS, PROBLEM_TITLES, WIDTH, color, label, log_axis, style
 
-#: Below this a gap is rounding, and a logarithmic axis ends.
-SMALLEST_GAP = 1e-9
+#: A method whose gap stays below this is the optimum, and has no place on a logarithmic axis.
+SMALLEST_GAP = 1e-6
 
 
 def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
@@ -80,13 +79,14 @@ def distance(summary: pd.DataFrame) -> Figure:
             for name in names:
                 rows = gaps[(gaps["problem"] == problem) & (gaps["method"] == name)]
                 if (rows["value"] < SMALLEST_GAP).all():
-                    continue  # no logarithm: it is the optimum
+                    note = f"{label(name)} is the optimum"
+                    ax.annotate(note, (0.97, 0.04), xycoords="axes fraction", ha="right", color=color(name))
+                    continue
                 scale = rows["set"].map(scales)
                 ax.plot(scale, 100 * rows["value"], "o-", color=color(name), markersize=3.5)
                 low, high = (100 * rows[end].clip(lower=SMALLEST_GAP) for end in ("low", "high"))
                 ax.fill_between(scale, low, high, color=color(name), alpha=0.2, linewidth=0)
-            ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            log_axis(ax, "y")
             ax.set_xticks(list(scales.values()), ["1", "1.5", "2"])
             ax.set_title(PROBLEM_TITLES[problem])
             ax.set_xlabel("initial states, times the training's range")
@@ -97,14 +97,15 @@ def distance(summary: pd.DataFrame) -> Figure:
 
 
 def learning(training: pd.DataFrame) -> Figure:
-    """Validation loss by epoch, one line a seed.
+    """Validation loss of the cloned networks by epoch, one line a seed.
 
     Parameters
     ----------
     training : DataFrame
-        ``problem, method, seed, epoch, split, loss``.
+        ``problem, method, seed, epoch, split, loss``. With a reward the loss is another one, and can be negative.
     """
-    held_out = training[training["split"] == "validation"]
+    cloned = training["method"].isin(["cloned", "cloned_feedback"])
+    held_out = training[cloned & (training["split"] == "validation")]
     problems = list(dict.fromkeys(held_out["problem"]))
     with style():
         figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 2.4), sharey=True, squeeze=False)

@@ -93,14 +93,15 @@ def iterate_colors(count: int) -> list[tuple[float, ...]]:
     return [shades(0.3 + 0.65 * k / max(count - 1, 1)) for k in range(count)]
 
 
-def log_axis(ax: Axes) -> None:
-    """Make the x axis logarithmic, its ticks labelled in plain numbers; call it after drawing."""
-    ax.set_xscale("log")
-    low, high = ax.get_xlim()
-    steps = (1.0,) if high / low > 300 else (1.0, 3.0)
-    ax.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_locator(NullLocator())
+def log_axis(ax: Axes, which: str = "x") -> None:
+    """Make an axis logarithmic, its ticks labelled in plain numbers; call it after drawing."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    low, high = ax.get_xlim() if which == "x" else ax.get_ylim()
+    steps = (1.0,) if high / low > 300 else (1.0, 3.0) if high / low > 20 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, stem: str | Path) -> list[Path]:

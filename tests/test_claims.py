@@ -1,0 +1,189 @@
+"""The claims of the book hold, and a broken one is noticed and named."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import trc
+from trc.claims import Number, read_claims
+from trc.claims.__main__ import main, readme_table, with_table
+from trc.results import Record
+
+ROOT = Path(__file__).resolve().parent.parent
+CLAIMS, CHECKPOINTS = read_claims(ROOT)
+
+FRAME = pd.DataFrame({"method": ["a", "a", "b"], "metric": ["gap", "success", "gap"], "value": [0.25, 1.0, 0.5]})
+CLAIM = {
+    "id": "a-is-better",
+    "page": "book/tiny",
+    "text": "a costs {a}, b {b} more.",
+    "numbers": {
+        "a": {"table": "tiny/runs", "row": "a gap", "show": "percent 1"},
+        "b": {"table": "tiny/runs", "row": "b gap"},
+    },
+    "holds": "a < b",
+}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A project with one claim and no checkpoint."""
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "book").mkdir()
+    monkeypatch.chdir(tmp_path)
+    Record(tmp_path / "results" / "tiny").write({"runs": FRAME}, parameters={})
+    claim(tmp_path)
+    return tmp_path
+
+
+def claim(root, **changes):
+    text = yaml.safe_dump({"claims": [CLAIM | changes], "checkpoints": []})
+    (root / "book" / "claims.yml").write_text(text)
+
+
+# The book's own
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_claim_holds(claim):
+    assert claim.is_true(ROOT), f"{claim.page} says: {claim.sentence(ROOT)} But {claim.holds} is false."
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_claim_is_said_on_its_page(claim):
+    page = (ROOT / f"{claim.page}.md").read_text()
+    assert f"{{claim}}`{claim.id}`" in page, f"{claim.page} does not say {claim.id}"
+    assert f"file: {claim.page}\n" in (ROOT / "_toc.yml").read_text()
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda checkpoint: checkpoint.id)
+def test_committed_checkpoint_gives_the_committed_numbers(checkpoint):
+    wrong = checkpoint.difference(ROOT)
+    assert not wrong, f"{checkpoint.page} rests on a model that does not give its numbers: {wrong}"
+
+
+def test_every_committed_checkpoint_is_checked():
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "results" / "checkpoints").iterdir()}
+    assert files == {checkpoint.file for checkpoint in CHECKPOINTS}
+
+
+def test_readme_has_the_table_of_the_claims():
+    readme = (ROOT / "README.md").read_text()
+    table = readme_table(CLAIMS, ROOT)
+    assert with_table(readme, table) == readme, "the results have changed since: run `make figures`"
+
+
+# Any
+
+
+def test_claim_puts_its_numbers_in(root):
+    ((found,), _) = read_claims(root)
+    assert found.values(root) == {"a": 0.25, "b": 0.5}
+    assert found.sentence(root) == "a costs 25.0\N{NO-BREAK SPACE}%, b 0.500 more."
+
+
+def test_claims_that_hold_end_with_status_0(root, capsys):
+    assert main([]) == 0
+    assert capsys.readouterr().out == "holds   claim       a-is-better\neverything holds\n"
+
+
+def test_broken_claim_ends_with_status_1_and_names_its_page(root, capsys):
+    claim(root, holds="a > b")
+    assert main([]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("BROKEN  claim       a-is-better: a > b is false for {'a': 0.25, 'b': 0.5} (book/tiny)")
+    assert out.endswith("1 broken\n")
+
+
+def test_edited_results_break_the_claim(root, capsys):
+    (root / "results" / "tiny" / "runs.csv").write_text("method,metric,value\na,gap,0.1\nb,gap,0.5\n")
+    assert main([]) == 1
+    assert "is not the file that its manifest records" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("row", ["a", "c gap", "a gap 0.25 more", ""])
+def test_number_must_be_the_only_one(root, row):
+    with pytest.raises(ValueError, match=r"fits \d rows of results/tiny/runs.csv"):
+        Number(table="tiny/runs", row=row).value(root)
+
+
+def test_several_rows_become_one_number(root):
+    assert Number(table="tiny/runs", row="a", take="max").value(root) == 1.0
+    assert Number(table="tiny/runs", row="a", take="mean").value(root) == 0.625
+    with pytest.raises(ValueError, match="column 'beauty', fits 1 rows"):
+        Number(table="tiny/runs", row="a gap", column="beauty").value(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"holds": "a < c"}, "can't be evaluated"),
+        ({"holds": "a <"}, "can't be evaluated"),
+    ],
+)
+def test_expression_that_cannot_be_evaluated_breaks_the_claim(root, capsys, change, message):
+    claim(root, **change)
+    assert main([]) == 1
+    assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "red"}, "a-is-better must have .*holds, id"),
+        ({"text": "it costs {c}"}, "a-is-better names c, which is none of its numbers"),
+        ({"numbers": {"a": {"table": "tiny/runs", "row": "a gap", "show": "roman 3"}}}, "unknown way to show"),
+        (
+            {"numbers": {"a": {"table": "tiny/runs", "row": "a", "take": "median"}, "b": CLAIM["numbers"]["b"]}},
+            "median",
+        ),
+        ({"numbers": {"a": {"row": "a gap"}}}, "must have row, table"),
+    ],
+)
+def test_bad_claim_ends_with_status_2_and_one_line(root, capsys, change, message):
+    claim(root, **change)
+    assert main([]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("trc.claims: ") and error.count("\n") == 1
+    with pytest.raises(ValueError, match=message):
+        read_claims(root)
+
+
+@pytest.mark.parametrize("text", ["", "3", "claims: []", "claims: 3\ncheckpoints: []", ": : ["])
+def test_file_that_is_no_list_of_claims_is_refused(root, text):
+    (root / "book" / "claims.yml").write_text(text)
+    with pytest.raises(ValueError, match=r"claims.yml is not a list of claims \("):
+        read_claims(root)
+
+
+def test_missing_list_says_what_to_do(root):
+    (root / "book" / "claims.yml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no list of claims at .*restore it with git"):
+        read_claims(root)
+
+
+def test_readme_without_the_marks_is_refused():
+    with pytest.raises(ValueError, match=r"README\.md lacks the lines"):
+        with_table("# Title\n", "| a |")
+
+
+def test_other_model_under_a_checkpoints_name_is_noticed(root):
+    checkpoint = CHECKPOINTS[0]
+    shutil.copytree(ROOT / "results" / "comparison", root / "results" / "comparison")
+    shutil.copytree(ROOT / "results" / "teachers", root / "results" / "teachers")
+    problem = checkpoint.row.split()[0]
+    other = trc.TinyRecursiveControl.create_small(problem=trc.make_problem(problem), seed=1)
+    (root / checkpoint.file).parent.mkdir(parents=True)
+    trc.save_model(other, root / checkpoint.file)
+    assert "is not a model of" in checkpoint.difference(root)
+    trc.save_model(other, root / checkpoint.file, training={"recipe": {"problem": problem, "seed": 0}})
+    assert "gap is" in checkpoint.difference(root)
+
+
+def test_result_of_no_experiment_says_how_to_make_it(root):
+    claim(root, numbers={name: number | {"table": "gone/runs"} for name, number in CLAIM["numbers"].items()})
+    with pytest.raises(FileNotFoundError, match="make experiments PRESET=paper ONLY=gone"):
+        read_claims(root)[0][0].values(root)

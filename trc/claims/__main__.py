@@ -1,0 +1,85 @@
+"""Check every claim of the book: ``python -m trc.claims``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..files import write_text
+from ..results import project_root
+from ..tables import markdown
+from .claim import Claim
+from .listing import read_claims
+
+
+def readme_table(claims: list[Claim], root: Path) -> str:
+    """The README's table of results, as Markdown."""
+    rows = [
+        [
+            claim.sentence(root),
+            ", ".join(sorted({f"`results/{n.table.partition('/')[0]}`" for n in claim.numbers.values()})),
+        ]
+        for claim in claims
+        if claim.readme
+    ]
+    return markdown(["what was measured", "where"], rows, left=2)
+
+
+_MARKS = ("<!-- results: written by python -m trc.claims --readme -->", "<!-- end of results -->")
+
+
+def with_table(readme: str, table: str) -> str:
+    """The README's text with its table of results replaced."""
+    before, mark, rest = readme.partition(_MARKS[0])
+    _, end, after = rest.partition(_MARKS[1])
+    if not mark or not end:
+        raise ValueError(f"README.md lacks the lines {_MARKS[0]} and {_MARKS[1]}; restore it with git.")
+    return f"{before}{mark}\n\n{table}\n\n{end}{after}"
+
+
+def verify(root: Path) -> list[str]:
+    """Check everything, print a line each, and return what is wrong."""
+    claims, checkpoints = read_claims(root)
+    broken = []
+    for claim in claims:
+        try:
+            wrong = "" if claim.is_true(root) else f"{claim.holds} is false for {claim.values(root)}"
+        except (ValueError, OSError) as error:
+            wrong = str(error)
+        broken += _report("claim", claim.id, claim.page, wrong)
+    for checkpoint in checkpoints:
+        try:
+            wrong = checkpoint.difference(root)
+        except (ValueError, OSError) as error:
+            wrong = str(error)
+        broken += _report("checkpoint", checkpoint.id, checkpoint.page, wrong)
+    return broken
+
+
+def _report(kind: str, name: str, page: str, wrong: str) -> list[str]:
+    print(f"{'BROKEN' if wrong else 'holds '}  {kind:10}  {name}" + (f": {wrong} ({page})" if wrong else ""))
+    return [f"{name}, on the page {page}: {wrong}"] if wrong else []
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check the claims; 1 if one is broken, 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m trc.claims", description="Check every claim of the book.")
+    parser.add_argument("--readme", action="store_true", help="write the README's table of results instead")
+    options = parser.parse_args(arguments)
+    try:
+        root = project_root()
+        if options.readme:
+            readme, claims = root / "README.md", read_claims(root)[0]
+            write_text(readme, with_table(readme.read_text(), readme_table(claims, root)))
+            return 0
+        broken = verify(root)
+    except (ValueError, OSError) as error:
+        print(f"trc.claims: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"{len(broken)} broken" if broken else "everything holds")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

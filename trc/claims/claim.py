@@ -1,0 +1,107 @@
+"""A sentence of the book that can be false, and the numbers that it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..results import read_table
+from ..tables import number, percent
+
+#: How a number is written, by name; the digits follow the name in ``claims.yml``.
+SHOWN: dict[str, Callable[[float, int], str]] = {"percent": percent, "number": number}
+
+#: How several rows become one number.
+TAKEN = {"max": pd.Series.max, "min": pd.Series.min, "mean": pd.Series.mean}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """A number of a claim: where it stands in the results, and how it is written.
+
+    Parameters
+    ----------
+    table : str
+        ``experiment/table``.
+    row : str
+        The values of the table's first columns, in their order.
+    column : str
+    take : {"max", "min", "mean"}, optional
+        What to take of several rows; without it exactly one must fit.
+    show : str
+        ``percent`` or ``number``, and the digits.
+    """
+
+    table: str
+    row: str
+    column: str = "value"
+    take: str | None = None
+    show: str = "number 3"
+
+    def value(self, root: Path) -> float:
+        """The number in the committed results.
+
+        Raises
+        ------
+        ValueError
+            If the row does not single it out.
+        """
+        experiment, _, name = self.table.partition("/")
+        rows = read_table(experiment, f"{name}.csv", root)
+        for column, wanted in zip(rows.columns, str(self.row).split(), strict=False):
+            rows = rows[rows[column].astype(str) == wanted]
+        if self.column not in rows or rows.empty or (len(rows) > 1 and self.take is None):
+            raise ValueError(
+                f"the row {self.row!r}, column {self.column!r}, fits {len(rows)} rows of results/{self.table}.csv."
+            )
+        values = rows[self.column]
+        return float(TAKEN[self.take](values) if self.take else values.iloc[0])
+
+    def text(self, value: float) -> str:
+        """The number as it is written."""
+        how, digits = self.show.split()
+        return SHOWN[how](value, int(digits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A sentence of the book that can be false.
+
+    Parameters
+    ----------
+    id : str
+    page : str
+        The page that says it.
+    text : str
+        The sentence; ``{name}`` stands for a number.
+    numbers : dict of str to Number
+    holds : str
+        An expression of the numbers that must be true.
+    readme : bool
+        Whether the README's table lists it.
+    """
+
+    id: str
+    page: str
+    text: str
+    numbers: dict[str, Number]
+    holds: str
+    readme: bool = False
+
+    def values(self, root: Path) -> dict[str, float]:
+        """The numbers by name."""
+        return {name: wanted.value(root) for name, wanted in self.numbers.items()}
+
+    def sentence(self, root: Path) -> str:
+        """The claim as the book says it, its numbers put in."""
+        return self.text.format(**{name: self.numbers[name].text(v) for name, v in self.values(root).items()})
+
+    def is_true(self, root: Path) -> bool:
+        """Whether the expression holds."""
+        try:
+            return bool(pd.eval(self.holds, engine="python", local_dict=self.values(root), global_dict={}))
+        except (pd.errors.UndefinedVariableError, SyntaxError, TypeError, NotImplementedError) as error:
+            raise ValueError(f"the expression {self.holds!r} can't be evaluated ({error}).") from None
