@@ -106,6 +106,7 @@ def tables(experiment):
                     for k in (0, 1)
                     for s in (0, 1)
                     for c in curves
+                    if (k, c) != (0, "reduction")
                 ],
             ),
             "improvements": (

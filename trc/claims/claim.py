@@ -9,10 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from ..results import read_table
-from ..tables import number, percent
+from ..tables import NO_BREAK_SPACE, number, percent
 
-#: How a number is written, by name; the digits follow the name in ``claims.yml``.
-SHOWN: dict[str, Callable[[float, int], str]] = {"percent": percent, "number": number}
+#: How a number is written, by name; the digits follow the name in ``claims.yml``. Points are of a percentage.
+SHOWN: dict[str, Callable[[float, int], str]] = {
+    "number": number,
+    "percent": percent,
+    "points": lambda value, digits: number(100 * value, digits),
+    "times": lambda value, digits: f"{number(value, digits)}{NO_BREAK_SPACE}×",
+}
 
 #: How several rows become one number.
 TAKEN = {"max": pd.Series.max, "min": pd.Series.min, "mean": pd.Series.mean}
@@ -32,7 +37,7 @@ class Number:
     take : {"max", "min", "mean"}, optional
         What to take of several rows; without it exactly one must fit.
     show : str
-        ``percent`` or ``number``, and the digits.
+        A name of ``SHOWN`` and the digits.
     """
 
     table: str

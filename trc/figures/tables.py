@@ -12,11 +12,11 @@ from .style import METHODS, PROBLEM_TITLES, label
 #: Evaluation sets and questions as the tables call them.
 SETS = {"test": "1 ×", "wide": "1.5 ×", "wider": "2 ×"}
 QUESTIONS = {
-    "feedback, cloned": "feedback, of a cloned network",
-    "feedback, supervised": "feedback, of a supervised network",
-    "process, with feedback": "process supervision, with feedback",
-    "process, without feedback": "process supervision, without feedback",
-    "network over LQR": "cloned network with feedback in place of saturated LQR",
+    "feedback_cloned": "feedback, of a cloned network",
+    "feedback_supervised": "feedback, of a supervised network",
+    "process_with_feedback": "process supervision, with feedback",
+    "process_without_feedback": "process supervision, without feedback",
+    "network_over_lqr": "cloned network with feedback in place of saturated LQR",
 }
 
 
