@@ -62,7 +62,7 @@ ifndef HAVE_TURN
 
 # What builds takes turns, and so does what runs experiments; an experiment of hours does not hold up the book.
 book:  ## build the HTML book from the committed results and check it
-test:  ## lint, test the library, and execute the notebooks at the smoke preset
+test:  ## lint, test the library, execute the notebooks at the smoke preset and one to the letter
 figures:  ## make the paper's figures and tables from results/ in figures/ [ONLY=fig1]
 verify:  ## check every claim of the book, and evaluate the committed checkpoints again
 book test figures verify:
@@ -91,6 +91,7 @@ test: .venv/.ready
 	@$(PY) -m ruff format --check .
 	@$(PY) -m pytest -q -p no:cacheprovider
 	@$(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env $(NOTEBOOKS)
+	@$(PY) -m pytest -q -p no:cacheprovider --nbval --nbval-current-env results/identities/identities.ipynb
 
 figures: $(if $(ONLY),.venv/.ready,_build/.figures)
 	@$(if $(ONLY),$(PY) -m trc.figures $(ONLY))

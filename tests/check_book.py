@@ -14,6 +14,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -186,6 +187,33 @@ def test_figures_are_numbered_captioned_and_described(page):
     assert not wrong, "\n".join(wrong)
 
 
+@each_page
+def test_every_figure_says_how_it_was_made(page):
+    """A fold stands between each figure or captioned table of a chapter and the next one."""
+    if not page.startswith("book/"):
+        return  # an executed notebook is itself how its figures were made
+    article = soup(page_file(page)).find("article")
+    marks = article.select("figure, table:has(> caption), details.made, .made details, details:has(.made)")
+    kinds = ["fold" if mark.name == "details" else "figure" for mark in marks]
+    missing = [i for i, kind in enumerate(kinds) if kind == "figure" and kinds[i + 1 : i + 2] != ["fold"]]
+    assert not missing, [str(marks[i])[:120] for i in missing]
+
+
+@each_page
+def test_page_that_runs_code_can_be_had_as_a_notebook(page):
+    path = page_file(page)
+    source = (ROOT / page).with_suffix(".md")
+    runs = not source.is_file() or "{code-cell}" in source.read_text(encoding="utf-8")
+    links = [tag["href"] for tag in soup(path).select("a.btn-download-source-button, a[href$='.ipynb']")]
+    notebooks = [path.parent / unquote(link) for link in links if link.endswith(".ipynb")]
+    assert bool(notebooks) == runs
+    for notebook in notebooks:
+        cells = nbformat.read(notebook, as_version=4).cells
+        assert any(cell.cell_type == "code" for cell in cells)
+        if source.is_file():
+            assert not [cell for cell in cells if cell.get("outputs")]
+
+
 def test_mathjax_comes_with_the_book():
     script = HTML / "_static" / "mathjax" / "tex-mml-chtml.js"
     assert script.stat().st_size > 1_000_000
@@ -229,6 +257,7 @@ async function look(page) {
       .map((e) => e.getAttribute("data-mjx-error") || e.outerHTML.slice(0, 80)),
     pictures: [...doc.images].filter((e) => e.complete && !e.naturalWidth).map((e) => e.getAttribute("src")),
     scrollWidth: root.scrollWidth, wide,
+    troubles: view.troubles,
     elsewhere: view.performance.getEntriesByType("resource").map((e) => e.name)
       .filter((name) => !name.startsWith(location.origin) && !/^(data|blob):/.test(name)),
   };
@@ -243,13 +272,26 @@ window.onload = async () => {
 </script><body style="margin:0"></body>"""
 
 
+# Put before all scripts of a page: keeps what a reader would find in red in the browser's console.
+WITNESS = """<script>window.troubles = [];
+addEventListener("error", (e) => troubles.push(e.message || `${e.target.src || e.target.href} did not load`), true);
+addEventListener("unhandledrejection", (e) => troubles.push(String(e.reason)));
+console.error = (...words) => troubles.push(words.join(" "));
+</script>"""
+
+
 class BookServer(SimpleHTTPRequestHandler):
     """Serves the book and the harness, takes the harness's report, and notes what was asked for in vain."""
 
     def do_GET(self):
-        if self.path != "/harness":
+        page = Path(self.translate_path(self.path))
+        if self.path == "/harness":
+            text = HARNESS.replace("PAGES", json.dumps(PAGES), 1).replace("WIDTH", str(PHONE_WIDTH), 1)
+        elif page.suffix == ".html" and page.is_file():
+            text = re.sub(r"<head>", lambda head: head[0] + WITNESS, page.read_text(encoding="utf-8"), count=1)
+        else:
             return super().do_GET()
-        body = HARNESS.replace("PAGES", json.dumps(PAGES), 1).replace("WIDTH", str(PHONE_WIDTH), 1).encode()
+        body = text.encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -332,6 +374,11 @@ def test_pictures_are_shown(page, seen):
 @each_page
 def test_browser_asks_nobody_else(page, seen):
     assert not seen["elsewhere"], seen["elsewhere"]
+
+
+@each_page
+def test_console_stays_empty(page, seen):
+    assert seen["troubles"] == [], seen["troubles"]
 
 
 def test_browser_finds_all_it_asks_for(browser):

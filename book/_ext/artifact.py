@@ -142,11 +142,22 @@ def add_twin(app: Sphinx, pagename: str, _template: str, context: dict[str, Any]
     context["ipynb_source"] = f"{pagename}.ipynb"
 
 
+def read_in_parallel(app: Sphinx) -> None:
+    """Read pages, each of which waits for a kernel of its own, several at a time.
+
+    Two of the book's extensions don't say whether they allow that: one works when all pages have been read, the other
+    for LaTeX alone.
+    """
+    app.parallel = max(app.parallel, min(4, os.cpu_count() or 1))
+    for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
+        app.extensions[name].parallel_read_safe = True
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register it all."""
-    app.parallel = max(app.parallel, min(4, os.cpu_count() or 1))  # pages wait for their own kernels
     app.add_role("claim", ClaimRole())
     app.add_directive("claims", ClaimList)
     app.add_directive("made", Made)
+    app.connect("builder-inited", read_in_parallel)
     app.connect("html-page-context", add_twin, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
