@@ -142,6 +142,13 @@ def add_twin(app: Sphinx, pagename: str, _template: str, context: dict[str, Any]
     context["ipynb_source"] = f"{pagename}.ipynb"
 
 
+def drop_thebe(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: nodes.document) -> None:
+    """Leave out the scripts of live cells: they are off, would load code from elsewhere, and declare a name twice."""
+    for kind in ("script_files", "css_files"):
+        files = context.get(kind, [])
+        context[kind] = [file for file in files if "thebe" not in f"{file.filename}{file.attributes}".lower()]
+
+
 def read_in_parallel(app: Sphinx) -> None:
     """Read pages, each of which waits for a kernel of its own, several at a time.
 
@@ -160,4 +167,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("made", Made)
     app.connect("builder-inited", read_in_parallel)
     app.connect("html-page-context", add_twin, priority=100)
+    app.connect("html-page-context", drop_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
