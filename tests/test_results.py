@@ -71,7 +71,8 @@ def test_project_is_found_from_inside(folder, root, monkeypatch):
     assert len(results.read_table("tiny", "runs.csv")) == 2
     monkeypatch.chdir(root.parent)
     with pytest.raises(FileNotFoundError, match=r"no project at or above .* work inside a clone"):
-        results.project_root()
+        results.project_root(root.parent)
+    assert results.project_root() == results.Path(results.__file__).resolve().parents[1]  # that of the library
     assert len(results.read_table("tiny", "runs.csv", root)) == 2
 
 

@@ -129,6 +129,15 @@ def test_failing_cell_ends_with_status_2_and_leaves_nothing(root, write, capsys)
     assert files(root) == before
 
 
+def test_folder_that_cannot_be_written_is_noticed_before_the_work(root, write, capsys):
+    path = write(PARAMETERS, "raise KeyError('work')")
+    (root / "taken").write_text("a file")
+    assert runner.main([str(path), "-p", "results_dir", "taken"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("trc.runner: can't make the folder of ") and error.count("\n") == 1
+    assert (root / "taken").read_text() == "a file"
+
+
 def test_scrubbing_removes_what_differs_from_run_to_run():
     cell = new_code_cell("1", execution_count=1, metadata={"tags": ["keep"], "execution": {"a": "1"}, "papermill": {}})
     cell.outputs = [new_output("stream", name=name, text=name) for name in ("stdout", "stderr")]

@@ -25,13 +25,16 @@ MANIFEST = "manifest.json"
 def project_root(start: str | Path | None = None) -> Path:
     """The folder of the project: the nearest one upwards from `start` (the working folder) with a ``_toc.yml``.
 
+    Without `start`, and outside any project, it is the clone that ``trc`` is installed from.
+
     Raises
     ------
     FileNotFoundError
         If there is none.
     """
     here = Path(start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
+    installed = [] if start else [Path(__file__).resolve().parents[1]]
+    for folder in (here, *here.parents, *installed):
         if (folder / "_toc.yml").is_file():
             return folder
     raise FileNotFoundError(f"no project at or above {here} (no _toc.yml); work inside a clone of the project.")

@@ -23,7 +23,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from .checks import check_choice
-from .files import require_file, write_text
+from .files import make_folder_of, require_file, write_text
 from .results import PRESETS, experiment_folder, project_root
 
 
@@ -106,6 +106,7 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
     parameters = check_parameters(path, parameters)
     path = path.resolve()
     folder = experiment_folder(path.stem, parameters["preset"], parameters.get("results_dir", ""), root=path.parent)
+    make_folder_of(folder / path.name)  # before hours of work that could not be written
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the kernel that is started next
     with tempfile.TemporaryDirectory() as scratch:
         executed = Path(scratch) / path.name

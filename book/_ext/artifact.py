@@ -8,7 +8,6 @@ the commit of its inputs. Each page that runs code gets a link to an ``.ipynb`` 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -155,7 +154,7 @@ def read_in_parallel(app: Sphinx) -> None:
     Two of the book's extensions don't say whether they allow that: one works when all pages have been read, the other
     for LaTeX alone.
     """
-    app.parallel = max(app.parallel, min(4, os.cpu_count() or 1))
+    app.parallel = max(app.parallel, 4)
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
         app.extensions[name].parallel_read_safe = True
 
