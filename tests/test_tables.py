@@ -56,18 +56,16 @@ def test_none_or_several_values_are_refused(where, count):
         tables.value_of(FRAME, **where)
 
 
-def test_table_of_methods_has_the_given_order_and_intervals_where_there_are_any():
-    rows = [
-        ("lqr", "success", 1.0, 1.0, 1.0),
-        ("lqr", "terminal_error", 0.01, 0.01, 0.01),
-        ("lqr", "gap", 0.0, 0.0, 0.0),
-        ("net", "success", 0.5, 0.4, 0.6),
-        ("net", "terminal_error", 0.2, 0.1, 0.3),
-        ("net", "gap", 0.05, 0.04, 0.06),
-    ]
-    summary = pd.DataFrame(rows, columns=["method", "metric", "value", "low", "high"])
-    text = tables.methods(summary, {"net": "Network", "absent": "Absent", "lqr": "LQR"})
-    assert plain(text).splitlines()[2:] == [
-        "| Network | 50.0 % (40.0 … 60.0) | 0.200 (0.100 … 0.300) | 5.00 % (4.00 … 6.00) |",
-        "| LQR | 100.0 % | 0.0100 | 0.00 % |",
+def test_table_as_markdown_and_latex():
+    content = (["method", "gap"], [["net", tables.percent(0.05)], ["lqr", tables.times(2.5)]])
+    assert plain(tables.markdown(*content)) == "| method | gap |\n| --- | ---: |\n| net | 5.00 % |\n| lqr | 2.50 × |"
+    assert tables.latex(*content, left=2).splitlines() == [
+        r"\begin{tabular}{ll}",
+        r"\toprule",
+        r"method & gap \\",
+        r"\midrule",
+        r"net & 5.00~\% \\",
+        r"lqr & 2.50~$\times$ \\",
+        r"\bottomrule",
+        r"\end{tabular}",
     ]

@@ -56,8 +56,11 @@ class Number:
         """
         experiment, _, name = self.table.partition("/")
         rows = read_table(experiment, f"{name}.csv", root)
-        for column, wanted in zip(rows.columns, str(self.row).split(), strict=False):
+        words = str(self.row).split()
+        for column, wanted in zip(rows.columns, words, strict=False):
             rows = rows[rows[column].astype(str) == wanted]
+        if len(words) > rows.shape[1]:
+            rows = rows[:0]
         if self.column not in rows or rows.empty or (len(rows) > 1 and self.take is None):
             raise ValueError(
                 f"the row {self.row!r}, column {self.column!r}, fits {len(rows)} rows of results/{self.table}.csv."
