@@ -113,6 +113,7 @@ def test_number_must_be_the_only_one(root, row):
 def test_several_rows_become_one_number(root):
     assert Number(table="tiny/runs", row="a", take="max").value(root) == 1.0
     assert Number(table="tiny/runs", row="a", take="mean").value(root) == 0.625
+    assert Number(table="tiny/runs", row="* gap", take="min").value(root) == 0.25
     with pytest.raises(ValueError, match="column 'beauty', fits 1 rows"):
         Number(table="tiny/runs", row="a gap", column="beauty").value(root)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import trc
-from trc.evaluation import contrast_table, interval_table, join, outcome, seed_table
+from trc.evaluation import contrast_table, interval_table, join, outcome, seed_table, trajectory_table
 from trc.experiments import instances
 
 
@@ -103,3 +103,17 @@ def test_teacher_of_a_problem_is_optimal_on_the_test_set(problem):
     controls = some.teacher_controls()
     cost = some.problem.cost(trc.rollout(some.problem, some.initial.double(), controls), controls, some.target.double())
     torch.testing.assert_close(cost, some.optimal_cost, rtol=1e-6, atol=0)
+
+
+def test_trajectory_table_holds_what_the_simulator_gives(double_integrator, draw):
+    x0, target = draw(double_integrator, 2)
+    iterates = torch.zeros(2, 3, double_integrator.horizon, 1, dtype=torch.float64)
+    iterates[:, 2] = 1.0
+    table = trajectory_table(double_integrator, x0, target, {"a": iterates, "b": iterates[:, :1]}, names=[7, 9])
+    assert len(table) == 2 * (3 + 1) * (double_integrator.horizon + 1)
+    one = table[(table["method"] == "a") & (table["instance"] == 9) & (table["iterate"] == 2)]
+    states = trc.rollout(double_integrator, x0[1:], iterates[1:, 2])[0]
+    assert one[["state_0", "state_1"]].to_numpy().tolist() == states.tolist()
+    assert one["control_0"].isna().tolist() == [False] * double_integrator.horizon + [True]
+    assert set(one["target_0"]) == {target[1, 0].item()}
+    assert one["time"].iloc[-1] == pytest.approx(5.0)

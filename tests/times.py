@@ -52,7 +52,7 @@ def main() -> None:
             print(f"{seconds:7.1f} s  {command}  {case}", flush=True)
             record.time(command=command, case=case, seconds=round(seconds, 1))
     if options.write:
-        record.write({}, parameters={"cores": os.cpu_count()})
+        record.write({}, parameters={"preset": "paper", "cores": os.cpu_count()})
 
 
 if __name__ == "__main__":

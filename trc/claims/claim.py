@@ -32,7 +32,7 @@ class Number:
     table : str
         ``experiment/table``.
     row : str
-        The values of the table's first columns, in their order.
+        The values of the table's first columns, in their order; ``*`` is any.
     column : str
     take : {"max", "min", "mean"}, optional
         What to take of several rows; without it exactly one must fit.
@@ -58,7 +58,7 @@ class Number:
         rows = read_table(experiment, f"{name}.csv", root)
         words = str(self.row).split()
         for column, wanted in zip(rows.columns, words, strict=False):
-            rows = rows[rows[column].astype(str) == wanted]
+            rows = rows[(rows[column].astype(str) == wanted) | (wanted == "*")]
         if len(words) > rows.shape[1]:
             rows = rows[:0]
         if self.column not in rows or rows.empty or (len(rows) > 1 and self.take is None):
