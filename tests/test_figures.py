@@ -312,7 +312,7 @@ def test_iterates_shows_the_teacher_and_every_refinement():
     controls, phase = figure.axes[0], figure.axes[2]
     assert len(controls.lines) == 3
     for line, k in zip(controls.lines, (0, 0, 1), strict=True):
-        assert list(line.get_ydata()) == [0.5 * t + k for t in range(3)]  # the final state has no control
+        assert list(line.get_ydata()) == [0.5 * t + k for t in (0, 1, 2, 2)]  # the last control lasts to the end
     assert sum(len(line.get_xdata()) == 4 for line in phase.lines) == 2 * 3  # two instances
     crosses = [line.get_xydata().tolist() for line in phase.lines if line.get_marker() == "+"]
     assert crosses == [[[0.25, 0.75]]] * 2  # the target, not where the trajectory ends
