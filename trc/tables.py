@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+_SPACE = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def percent(value: float, digits: int = 2) -> str:
     """A share as a percentage: 0.00364 becomes ``0.36 %``."""
-    return f"{100 * value:z.{digits}f}{NO_BREAK_SPACE}%".replace("-", _MINUS)
+    return f"{100 * value:z.{digits}f}{_SPACE}%".replace("-", _MINUS)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -24,20 +24,20 @@ def number(value: float, digits: int = 3) -> str:
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")  # rounded first, so that 99.96 becomes 100
     if not -4 <= int(exponent) < 6:
         power = str(int(exponent)).translate(_RAISED)
-        return f"{mantissa}{NO_BREAK_SPACE}×{NO_BREAK_SPACE}10{power}".replace("-", _MINUS)
+        return f"{mantissa}{_SPACE}×{_SPACE}10{power}".replace("-", _MINUS)
     decimals = max(0, digits - 1 - int(exponent))
-    return f"{value:,.{decimals}f}".replace("-", _MINUS).replace(",", NO_BREAK_SPACE)
+    return f"{value:,.{decimals}f}".replace("-", _MINUS).replace(",", _SPACE)
 
 
 def times(value: float) -> str:
     """A ratio: ``7.87 ×``."""
-    return f"{number(value)}{NO_BREAK_SPACE}×"
+    return f"{number(value)}{_SPACE}×"
 
 
 def interval(low: float, high: float, show: Callable[[float], str] = number) -> str:
     """An interval as ``low … high``, kept on one line; the unit stands beside the value, not here again."""
-    ends = [show(end).removesuffix(f"{NO_BREAK_SPACE}%").removesuffix(f"{NO_BREAK_SPACE}×") for end in (low, high)]
-    return f"{NO_BREAK_SPACE}…{NO_BREAK_SPACE}".join(ends)
+    ends = [show(end).removesuffix(f"{_SPACE}%").removesuffix(f"{_SPACE}×") for end in (low, high)]
+    return f"{_SPACE}…{_SPACE}".join(ends)
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -79,6 +79,6 @@ def latex(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
 
 
 def _to_latex(text: str) -> str:
-    for sign, command in {"%": r"\%", "×": r"$\times$", _MINUS: "$-$", "…": r"\dots{}", NO_BREAK_SPACE: "~"}.items():
+    for sign, command in {"%": r"\%", "×": r"$\times$", _MINUS: "$-$", "…": r"\dots{}", _SPACE: "~"}.items():
         text = text.replace(sign, command)
     return text

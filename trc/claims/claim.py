@@ -9,14 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from ..results import read_table
-from ..tables import NO_BREAK_SPACE, number, percent
+from ..tables import number, percent
 
-#: How a number is written, by name; the digits follow the name in ``claims.yml``. Points are of a percentage.
+#: How a number is written, by name; the digits follow the name in ``claims.yml``. Points are of a
+#: percentage, and a gap of 3 is written as fold 4.
 SHOWN: dict[str, Callable[[float, int], str]] = {
     "number": number,
     "percent": percent,
     "points": lambda value, digits: number(100 * value, digits),
-    "times": lambda value, digits: f"{number(value, digits)}{NO_BREAK_SPACE}×",
+    "fold": lambda value, digits: number(1 + value, digits),
 }
 
 #: How several rows become one number.

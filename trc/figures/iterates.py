@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from .style import INK, METHODS, MUTED, PROBLEM_TITLES, WIDTH, color, iterate_colors, label, log_axis, style
 
 #: Drawn wide and pale behind the iterates.
-TEACHER = "#9fd8c4"
+TEACHER = "#f6c9a8"
 
 
 def refinement(curves: pd.DataFrame, runs: pd.DataFrame, improvements: pd.DataFrame) -> Figure:
@@ -124,10 +124,11 @@ def _by_iterate(frame: pd.DataFrame) -> list[tuple[tuple[float, ...], pd.DataFra
 
 
 def _controls(ax: Axes, frame: pd.DataFrame) -> None:
-    teacher = frame[frame["method"] == "teacher"].dropna(subset="control_0")
+    # the last control lasts until the final state, which has none of its own
+    teacher = frame[frame["method"] == "teacher"].ffill()
     ax.step(teacher["time"], teacher["control_0"], where="post", color=TEACHER, linewidth=4)
     for shade, rows in _by_iterate(frame):
-        rows = rows.dropna(subset="control_0")
+        rows = rows.ffill()
         ax.step(rows["time"], rows["control_0"], where="post", color=shade, linewidth=1.1)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from .style import METHODS, PROBLEM_TITLES, WIDTH, color, label, log_axis, style
 
-#: A method whose gap stays below this is the optimum, and has no place on a logarithmic axis.
+#: A method whose gap stays below this has no place on a logarithmic axis.
 SMALLEST_GAP = 1e-6
 
 
@@ -79,7 +79,7 @@ def distance(summary: pd.DataFrame) -> Figure:
             for name in names:
                 rows = gaps[(gaps["problem"] == problem) & (gaps["method"] == name)]
                 if (rows["value"] < SMALLEST_GAP).all():
-                    note = f"{label(name)} is the optimum"
+                    note = f"{label(name)}: below {100 * SMALLEST_GAP:.4f} %"
                     ax.annotate(note, (0.97, 0.04), xycoords="axes fraction", ha="right", color=color(name))
                     continue
                 scale = rows["set"].map(scales)

@@ -21,9 +21,9 @@ METHODS: dict[str, tuple[str, str]] = {
     "zero": ("zero controls", "#5c5c5c"),
     "untrained": ("untrained network", "#e69f00"),
     "cloned": ("cloned, no feedback", "#56b4e9"),
-    "cloned_feedback": ("cloned, error feedback", "#0072b2"),
-    "supervised": ("supervised, no feedback", "#d793bb"),
-    "supervised_feedback": ("supervised, error feedback", "#882255"),
+    "cloned_feedback": ("cloned, feedback", "#0072b2"),
+    "supervised": ("process-supervised, no feedback", "#d793bb"),
+    "supervised_feedback": ("process-supervised, feedback", "#882255"),
     "lqr": ("saturated LQR", "#009e73"),
     "optimum": ("optimum", "#d55e00"),
 }

@@ -12,11 +12,11 @@ from .style import METHODS, PROBLEM_TITLES, label
 #: Evaluation sets and questions as the tables call them.
 SETS = {"test": "1 ×", "wide": "1.5 ×", "wider": "2 ×"}
 QUESTIONS = {
-    "feedback_cloned": "feedback, of a cloned network",
-    "feedback_supervised": "feedback, of a supervised network",
+    "feedback_cloned": "feedback, when cloned",
+    "feedback_supervised": "feedback, when process-supervised",
     "process_with_feedback": "process supervision, with feedback",
     "process_without_feedback": "process supervision, without feedback",
-    "network_over_lqr": "cloned network with feedback in place of saturated LQR",
+    "network_over_lqr": "network with feedback, for saturated LQR",
 }
 
 
@@ -49,7 +49,7 @@ def comparison(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """What feedback, process supervision and the network change, in gap and in success, by distance.
+    """What feedback, process supervision and the network change in the gap, by distance.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for problem in dict.fromkeys(contrasts["problem"]):
         for question, text in QUESTIONS.items():
-            row = {"problem": PROBLEM_TITLES[problem], "what is added": text}
+            row = {"problem": PROBLEM_TITLES[problem], "what is changed": text}
             for name, title in SETS.items():
                 change = found.loc[(problem, question, name, "gap")]
                 sure = change["low"] > 0 or change["high"] < 0
