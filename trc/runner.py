@@ -119,6 +119,7 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
                 kernel_name="python3",
                 language="python",
                 stderr_file=sys.stderr,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of a network that it does not use
             )
         except DeadKernelError:
             raise ValueError(f"the kernel of {path.name} died; is there enough memory?") from None
