@@ -45,8 +45,8 @@ tree = $(shell find $(1) -type f -not -path '*/.*' -not -path '*/__pycache__/*' 
 CODE := $(filter %.py,$(call tree,trc))
 RESULTS := $(call tree,results)
 PAGES := $(call tree,book) _config.yml _toc.yml
-# The stamp of the figures lists what was drawn, so that a deleted figure is drawn again.
-LOST_FIGURES := $(filter-out $(wildcard figures/*),$(file <_build/.figures))
+# A stamp lists what was read or drawn, so that a file that is no longer there is noticed too.
+lost = $(filter-out $(wildcard $(file <$(1))),$(file <$(1)))
 
 # The experiments of the paper's main text; the others are its ablations.
 HEADLINE := teachers comparison refinement_curves
@@ -66,16 +66,16 @@ test:  ## lint, test the library, execute the notebooks at the smoke preset and 
 figures:  ## make the paper's figures and tables from results/ in figures/ [ONLY=fig1]
 verify:  ## check every claim of the book, and evaluate the committed checkpoints again
 book test figures verify:
-	@$(call turn,Makefile) HAVE_TURN=1 $@
+	+@$(call turn,Makefile) HAVE_TURN=1 $@
 
 experiments: check-experiments  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
 reproduce:  ## re-run the experiments of the paper's main text at the paper preset, then verify; `make clean` first: from nothing
 bench: check-experiments  ## time it all against other ways and solvers (3 min); PRESET=paper writes results/bench
 experiments reproduce bench:
-	@$(call turn,pyproject.toml) HAVE_TURN=1 $@
+	+@$(call turn,pyproject.toml) HAVE_TURN=1 $@
 
 clean:  ## remove what was built, trained models too; results/, figures/ and .venv stay
-	@$(call turn,Makefile) HAVE_TURN=1 clean
+	+@$(call turn,Makefile) HAVE_TURN=1 clean
 
 serve: book  ## show the book on this machine's port 8000 (or PORT=...)
 	@echo "http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"; \
@@ -110,7 +110,7 @@ bench: .venv/.ready
 	@PYTHONPATH=.venv/bench $(PY) tests/bench.py --preset $(PRESET)
 
 clean:  # takes both turns
-	@$(call turn,pyproject.toml) HAVE_TURN=1 emptied
+	+@$(call turn,pyproject.toml) HAVE_TURN=1 emptied
 emptied:
 	@rm -rf _build .pytest_cache .ruff_cache
 	@find trc tests notebooks book -name __pycache__ -prune -exec rm -rf {} +
@@ -118,13 +118,17 @@ emptied:
 endif
 
 check-experiments:
-	$(if $(filter smoke paper,$(PRESET)),,$(error PRESET must be smoke or paper, it is "$(PRESET)"))
-	$(if $(ONLY),$(if $(filter $(ONLY),$(basename $(notdir $(NOTEBOOKS)))),,$(error ONLY must be one of \
-	  $(basename $(notdir $(NOTEBOOKS))), it is "$(ONLY)")))
+	$(if $(filter-out smoke paper,$(PRESET))$(word 2,$(PRESET)),$(error PRESET must be smoke or paper, it is "$(PRESET)"))
+	$(if $(filter-out $(basename $(notdir $(NOTEBOOKS))),$(ONLY)),$(error ONLY must be among \
+	  $(basename $(notdir $(NOTEBOOKS))), it is "$(ONLY)"))
+	$(if $(shell [ "$(JOBS)" -gt 0 ] 2>/dev/null && echo yes),,$(error JOBS must be a whole number above 0, it is "$(JOBS)"))
 	@:
 
-$(DONE)/%: notebooks/%.ipynb $(CODE) .venv/.ready
-	@echo "$* ($(PRESET))"; $(PY) -m trc.runner $< --preset $(PRESET) --jobs $(JOBS); mkdir -p $(@D); touch $@
+WRITTEN := $(if $(filter paper,$(PRESET)),results,_build/smoke)
+.SECONDEXPANSION:
+$(DONE)/%: notebooks/%.ipynb $(CODE) .venv/.ready $$(if $$(call lost,$$@),always)
+	@echo "$* ($(PRESET))"; $(PY) -m trc.runner $< --preset $(PRESET) --jobs $(JOBS)
+	@mkdir -p $(@D); ls -d $(WRITTEN)/$*/* >$@
 
 # The others are judged by the optima that this one has found.
 $(filter-out $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%)): | $(filter $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%))
@@ -136,7 +140,7 @@ $(filter-out $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%)): | $(filter $(DONE)/teacher
 	  echo "'$(PYTHON)' was not found: give a Python 3.11 or 3.12 as make PYTHON=..." >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
 	  echo "'$(PYTHON)' is $$($(PYTHON) -V), but trc needs Python 3.11 or 3.12: give one as make PYTHON=..." >&2; exit 2; }
-	@$(call turn,constraints.txt) .venv/.installed
+	+@$(call turn,constraints.txt) .venv/.installed
 	@touch $@
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -149,26 +153,26 @@ $(filter-out $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%)): | $(filter $(DONE)/teacher
 	   echo "The installation failed; the whole log is .venv/install.log." >&2; exit 1; }
 	@touch $@
 
-_build/.figures: .venv/.ready $(CODE) $(filter %.csv %.json,$(RESULTS)) figures/index.yml book/claims.yml \
-    $(if $(LOST_FIGURES),always)
+DRAWN_FROM := $(filter %.csv %.json,$(RESULTS)) $(wildcard figures/index.yml book/claims.yml)
+_build/.figures: .venv/.ready $(CODE) $(DRAWN_FROM) $(if $(call lost,_build/.figures),always)
 	@mkdir -p _build
 	@$(PY) -m trc.figures
 	@$(PY) -m trc.claims --readme
-	@ls -d figures/* >$@
+	@ls -d $(DRAWN_FROM) figures/* >$@
 
 # A full build every time something changed: an incremental one would pass over warnings that it has shown before.
 _build/.book: .venv/.ready _build/.figures $(CODE) $(RESULTS) $(PAGES) tests/check_book.py \
-    $(if $(wildcard _build/html/index.html),,always)
+    $(if $(wildcard _build/html/index.html),,always) $(if $(call lost,_build/.book),always)
 	@$(PY) -c 'import importlib.metadata as m, sys; sys.exit(not m.version("jupyter-book").startswith("1."))' || { \
 	  echo "The book needs jupyter-book 1, but .venv has another version: remove .venv, then make again." >&2; exit 2; }
 	@rm -rf _build/html _build/.doctrees _build/jupyter_execute; echo "Building the book ..."
 	@SECONDS=0; \
 	 .venv/bin/jupyter-book build . -W -n --keep-going --all 2>&1 | sed -u $$'s/\e\\[[0-9;]*m//g' \
 	  | tee _build/book.log | { grep --line-buffered -E '^reading sources\.\.\. \[' || true; } || { \
-	    grep -E '(WARNING|ERROR|[A-Za-z]Error): ' _build/book.log >&2 || tail -n 20 _build/book.log >&2; \
+	    grep -E '(WARNING|ERROR|[A-Za-z]Error): ' _build/book.log | grep -vE 'No key .* in glue data' >&2 || tail -n 20 _build/book.log >&2; \
 	    echo "The book did not build without warnings; the whole log is _build/book.log." >&2; exit 1; }; \
 	 $(PY) -m pytest -q -p no:cacheprovider tests/check_book.py; \
 	 echo "Built and checked in $$SECONDS s."
-	@touch $@
+	@ls -d $(RESULTS) $(PAGES) >$@
 
 always:

@@ -81,7 +81,9 @@ def main() -> None:
             moment, how = chance.uniform(0, seconds), (signal.SIGINT, signal.SIGKILL)[kills % 2]
             process = start(options.target, disturbed)
             try:
-                process.communicate(timeout=moment)
+                _, message = process.communicate(timeout=moment)
+                if process.returncode:
+                    sys.exit(f"make {options.target} failed after an interruption:\n{message.decode()[-3000:]}")
                 shutil.rmtree(disturbed / "_build")  # it was done before that moment: begin anew
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, how)
@@ -97,7 +99,7 @@ def main() -> None:
         changed = [line for line in status.splitlines() if line != "?? .venv"]
     print(f"{len(expected)} files, different: {different or 'none'}; half-written: {left or 'none'}")
     print(f"tree: {changed or 'clean'}")
-    sys.exit(bool(different or changed))
+    sys.exit(bool(different or changed or left))
 
 
 if __name__ == "__main__":

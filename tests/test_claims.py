@@ -61,7 +61,7 @@ def test_claim_is_said_on_its_page(claim):
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda checkpoint: checkpoint.id)
 def test_committed_checkpoint_gives_the_committed_numbers(checkpoint):
-    wrong = checkpoint.difference(ROOT)
+    wrong = checkpoint.wrong(ROOT)
     assert not wrong, f"{checkpoint.page} rests on a model that does not give its numbers: {wrong}"
 
 
@@ -179,9 +179,9 @@ def test_other_model_under_a_checkpoints_name_is_noticed(root):
     other = trc.TinyRecursiveControl.create_small(problem=trc.make_problem(problem), seed=1)
     (root / checkpoint.file).parent.mkdir(parents=True)
     trc.save_model(other, root / checkpoint.file)
-    assert "is not a model of" in checkpoint.difference(root)
+    assert "is not a model of" in checkpoint.wrong(root)
     trc.save_model(other, root / checkpoint.file, training={"recipe": {"problem": problem, "seed": 0}})
-    assert "gap is" in checkpoint.difference(root)
+    assert "gap is" in checkpoint.wrong(root)
 
 
 def test_result_of_no_experiment_says_how_to_make_it(root):

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from trc.results import read_manifest, read_table
+from trc.results import input_digests, read_manifest, read_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -168,6 +168,8 @@ def test_committed_results_are_those_that_their_manifest_records(experiment):
         *manifest["tables"],
         "manifest.json",
     } | executed
+    inputs = manifest.get("inputs", {})
+    assert inputs == input_digests(ROOT, list(inputs)), f"run `make experiments PRESET=paper ONLY={experiment}` again"
     for name in executed:
         assert (folder / name).stat().st_size < 1_000_000
         assert str(Path.home()) not in (folder / name).read_text()

@@ -55,12 +55,20 @@ def test_manifest_says_what_the_tables_hold_and_how_they_were_made(folder):
 
 def test_manifest_records_the_notebook_and_the_files_that_were_read(root):
     (root / "notebooks").mkdir()
-    (root / "notebooks" / "tiny.ipynb").write_text("{}")
+    code = {"cell_type": "code", "source": ["x = 1\n", "x"]}
+    words = {"cell_type": "markdown", "source": "# A title"}
+    notebook = root / "notebooks" / "tiny.ipynb"
+    notebook.write_text(json.dumps({"cells": [words, code]}))
     (root / "read.csv").write_text("a\n1\n")
     record = results.Record(root / "results" / "tiny")
     record.write({"runs": FRAME}, parameters={}, inputs=["read.csv"])
     inputs = results.read_manifest("tiny")["inputs"]
-    assert inputs == {name: sha256(root / name) for name in ("notebooks/tiny.ipynb", "read.csv")}
+    assert set(inputs) == {"notebooks/tiny.ipynb", "read.csv"}
+    assert inputs["read.csv"] == sha256(root / "read.csv")
+    notebook.write_text(json.dumps({"cells": [words | {"source": "# Another"}, code]}))
+    assert results.input_digests(root, list(inputs)) == inputs
+    notebook.write_text(json.dumps({"cells": [words, code | {"source": "x = 2"}]}))
+    assert results.input_digests(root, list(inputs)) != inputs
     with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
         record.write({"runs": FRAME}, parameters={}, inputs=["missing.csv"])
 

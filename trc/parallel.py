@@ -43,6 +43,16 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Children inherit the mask, and begin without interrupts; this process gets what came meanwhile afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: int = 1) -> Iterator[T]:
     """``function(*a)`` for each of `arguments`, in their order, each on one thread.
 
@@ -71,7 +81,9 @@ def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: i
         min(jobs, len(arguments)), mp_context=get_context("spawn"), initializer=start_worker, initargs=(os.getpid(),)
     )
     try:
-        yield from pool.map(function, *zip(*arguments, strict=True))
+        with _interrupts_held_back():  # a worker that is still starting would answer one with a traceback
+            found = pool.map(function, *zip(*arguments, strict=True))
+        yield from found
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise

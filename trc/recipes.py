@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import time
@@ -112,9 +113,10 @@ def fit(recipe: Recipe, folder: str | Path) -> Path:
     """Train the recipe's model, unless `folder` has it; the path of its checkpoint, training record included."""
     path = recipe.path(folder)
     if path.is_file():
-        with contextlib.suppress(ValueError):  # a damaged file is trained anew
+        with contextlib.suppress(ValueError):  # a damaged file is trained anew, and so is one under a wrong name
             load_model(path)
-            return path
+            if read_training_record(path).get("recipe") == json.loads(json.dumps(asdict(recipe))):
+                return path
     start, (commit, _) = time.perf_counter(), source_commit()
     problem = make_problem(recipe.problem, **recipe.overrides)
     data = recipe.dataset(folder)
@@ -150,8 +152,9 @@ def recipe_table(recipes: Sequence[Recipe]) -> pd.DataFrame:
     return pd.json_normalize(rows, sep="_")
 
 
-def sources_digest(names: Sequence[str] = SOURCES) -> str:
-    """SHA-256 of the sources that a trained model, by default, depends on."""
+@functools.cache
+def sources_digest(names: tuple[str, ...] = SOURCES) -> str:
+    """SHA-256 of the sources that a trained model, by default, depends on; of those that run, if they change later."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for name in names:
@@ -159,3 +162,6 @@ def sources_digest(names: Sequence[str] = SOURCES) -> str:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+sources_digest(), sources_digest(DATA_SOURCES)  # now, since a long run outlasts changes of the sources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -113,17 +114,16 @@ class Record:
         parameters : mapping
             Everything that the numbers depend on, seeds included.
         inputs : sequence of str
-            Files that were read, relative to the project; their SHA-256 is recorded, and the notebook's own.
+            Files that were read, relative to the project; their SHA-256 is recorded, and that of the notebook's code.
         """
         paths = [write_table(table, self.folder / f"{name}.csv") for name, table in tables.items()]
         if self._timings:
             write_table(pd.DataFrame(self._timings), self.folder / "timings.csv")
         root = project_root()
-        notebook = [name for name in [f"notebooks/{self.folder.name}.ipynb"] if (root / name).is_file()]
         manifest = {
             "parameters": dict(parameters),
             "tables": {path.name: sha256(path) for path in paths},
-            "inputs": {name: sha256(root / name) for name in [*notebook, *inputs]},
+            "inputs": input_digests(root, [f"notebooks/{self.folder.name}.ipynb", *inputs]),
             "packages": package_versions(*PACKAGES) | {"python": platform.python_version()},
             "run": {
                 "commit": self.commit,
@@ -136,14 +136,28 @@ class Record:
         return write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
+def input_digests(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of files that a run reads: of a notebook the code alone, so that its words may change."""
+    found = {}
+    for name in names:
+        path = root / name
+        if path.suffix != ".ipynb":
+            found[name] = sha256(path)
+        elif path.is_file():
+            cells = json.loads(path.read_text())["cells"]
+            code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+            found[name] = hashlib.sha256(json.dumps(code).encode()).hexdigest()
+    return found
+
+
 def read_manifest(experiment: str, root: str | Path | None = None) -> dict[str, Any]:
     """The manifest of an experiment's committed results."""
     path = _require(experiment, MANIFEST, root)
     try:
         manifest = json.loads(path.read_text())
-        if not isinstance(manifest["tables"], dict) or not {"commit", "seconds"} <= set(manifest["run"]):
+        if not isinstance(manifest["tables"], dict) or not {"commit", "seconds"} <= manifest["run"].keys():
             raise KeyError("tables")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path} is not a manifest; {_remedy(experiment)}.") from None
     return manifest
 
@@ -211,4 +225,6 @@ def _require(experiment: str, name: str, root: str | Path | None) -> Path:
 
 
 def _remedy(experiment: str) -> str:
-    return f"restore it with git, or make it with `make experiments PRESET=paper ONLY={experiment}`"
+    commands = {"bench": "make bench PRESET=paper", "targets": "python tests/times.py --write"}
+    command = commands.get(experiment, f"make experiments PRESET=paper ONLY={experiment}")
+    return f"restore it with git, or make it with `{command}`"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import logging
 import os
 import sys
 import tempfile
@@ -172,6 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("trc.runner:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the interrupt once more
         print("trc.runner: interrupted; models that are done are kept, run it again to go on", file=sys.stderr)
         return 130
     return 0

@@ -38,11 +38,14 @@ class ClaimRole(SphinxRole):
     """A claim's sentence; the mark behind it leads to the list of claims."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        claim = claims().get(self.text)
-        if claim is None or claim.page != self.env.docname:
-            wrong = "no claim of book/claims.yml" if claim is None else f"a claim of {claim.page}, not of this page"
-            message = self.inliner.reporter.error(f"{self.text!r} is {wrong}.", line=self.lineno)
-            return [], [message]
+        try:
+            claim = claims().get(self.text)
+            if claim is None or claim.page != self.env.docname:
+                raise ValueError("no claim of book/claims.yml for this page")
+            if wrong := claim.wrong(ROOT):
+                raise ValueError(f"it does not hold: {wrong}")
+        except (ValueError, OSError) as error:
+            return [], [self.inliner.reporter.error(f"claim {self.text!r}: {error}", line=self.lineno)]
         page = self.env.app.builder.get_relative_uri(self.env.docname, CLAIMS_PAGE)
         mark = nodes.reference("", "✓", refuri=f"{page}#claim-{claim.id}", internal=True, classes=["claim-mark"])
         mark["reftitle"] = "checked by make verify"
@@ -104,7 +107,11 @@ class Made(Markup):
         entry = {entry.name: entry for entry in read_index(ROOT)}.get(name)
         if entry is None or entry.page != self.env.docname:
             raise self.error(f"figures/index.yml has no {name} for this page.")
-        record = json.loads((ROOT / "figures" / f"{name}.json").read_text())
+        try:
+            record = json.loads((ROOT / "figures" / f"{name}.json").read_text())
+            record["command"], record["function"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise self.error(f"figures/{name}.json is missing or damaged: run `make figures`.") from None
         lines = [f"Drawn by `{record['command']}`" if name.startswith("fig") else f"Written by `{record['command']}`"]
         lines[0] += f", with `{record['function']}`."
         if entry.experiment is not None:

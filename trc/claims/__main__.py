@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..files import write_text
+from ..files import require_file, write_text
 from ..results import project_root
 from ..tables import markdown
+from .checkpoint import Checkpoint
 from .claim import Claim
 from .listing import read_claims
 
@@ -41,25 +42,14 @@ def with_table(readme: str, table: str) -> str:
 def verify(root: Path) -> list[str]:
     """Check everything, print a line each, and return what is wrong."""
     claims, checkpoints = read_claims(root)
-    broken = []
-    for claim in claims:
-        try:
-            wrong = "" if claim.is_true(root) else f"{claim.holds} is false for {claim.values(root)}"
-        except (ValueError, OSError) as error:
-            wrong = str(error)
-        broken += _report("claim", claim.id, claim.page, wrong)
-    for checkpoint in checkpoints:
-        try:
-            wrong = checkpoint.difference(root)
-        except (ValueError, OSError) as error:
-            wrong = str(error)
-        broken += _report("checkpoint", checkpoint.id, checkpoint.page, wrong)
-    return broken
+    broken = [line for claim in claims for line in _report("claim", claim, root)]
+    return broken + [line for checkpoint in checkpoints for line in _report("checkpoint", checkpoint, root)]
 
 
-def _report(kind: str, name: str, page: str, wrong: str) -> list[str]:
-    print(f"{'BROKEN' if wrong else 'holds '}  {kind:10}  {name}" + (f": {wrong} ({page})" if wrong else ""))
-    return [f"{name}, on the page {page}: {wrong}"] if wrong else []
+def _report(kind: str, one: Claim | Checkpoint, root: Path) -> list[str]:
+    wrong = one.wrong(root)
+    print(f"{'BROKEN' if wrong else 'holds '}  {kind:10}  {one.id}" + (f": {wrong} ({one.page})" if wrong else ""))
+    return [f"{one.id}, on the page {one.page}: {wrong}"] if wrong else []
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,13 +60,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         root = project_root()
         if options.readme:
-            readme, claims = root / "README.md", read_claims(root)[0]
+            readme = require_file(root / "README.md", "README", "restore it with git")
+            claims = read_claims(root)[0]
+            if broken := [claim for claim in claims if claim.readme and claim.wrong(root)]:
+                raise ValueError(f"the claim {broken[0].id} does not hold: {broken[0].wrong(root)} ({broken[0].page}).")
             write_text(readme, with_table(readme.read_text(), readme_table(claims, root)))
             return 0
         broken = verify(root)
     except (ValueError, OSError) as error:
         print(f"trc.claims: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("trc.claims: interrupted", file=sys.stderr)
+        return 130
     print(f"{len(broken)} broken" if broken else "everything holds")
     return 1 if broken else 0
 

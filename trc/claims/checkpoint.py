@@ -8,6 +8,7 @@ from pathlib import Path
 from ..checkpoints import load_model, read_training_record
 from ..evaluation import outcome, propose, seed_table
 from ..experiments import instances
+from ..files import require_file
 from ..parallel import single_thread
 from .claim import Number
 
@@ -48,9 +49,16 @@ class Checkpoint:
         table = seed_table({("",): found}, ("of",), list(self.tolerance), [0])
         return dict(zip(table["metric"], table["value"], strict=True))
 
-    def difference(self, root: Path) -> str:
+    def wrong(self, root: Path) -> str:
         """What does not come out again; empty if everything does."""
-        recorded = read_training_record(root / self.file).get("recipe", {})
+        try:
+            require_file(root / self.file, "checkpoint", "restore it with git")
+            return self._difference(root)
+        except (ValueError, OSError) as error:
+            return str(error)
+
+    def _difference(self, root: Path) -> str:
+        recorded = read_training_record(root / self.file).get("recipe") or {}
         problem, _, _, seed = self.row.split()
         if (recorded.get("problem"), str(recorded.get("seed"))) != (problem, seed):
             return f"{self.file} is not a model of {problem} with seed {seed}"

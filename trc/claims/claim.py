@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..results import read_table
@@ -67,6 +68,8 @@ class Number:
                 f"the row {self.row!r}, column {self.column!r}, fits {len(rows)} rows of results/{self.table}.csv."
             )
         values = rows[self.column]
+        if not pd.api.types.is_numeric_dtype(values):
+            raise ValueError(f"the column {self.column!r} of results/{self.table}.csv holds no numbers.")
         return float(TAKEN[self.take](values) if self.take else values.iloc[0])
 
     def text(self, value: float) -> str:
@@ -109,8 +112,26 @@ class Claim:
         return self.text.format(**{name: self.numbers[name].text(v) for name, v in self.values(root).items()})
 
     def is_true(self, root: Path) -> bool:
-        """Whether the expression holds."""
+        """Whether the expression holds.
+
+        Raises
+        ------
+        ValueError
+            If it can't be evaluated, or is no comparison.
+        """
+        values = self.values(root)
         try:
-            return bool(pd.eval(self.holds, engine="python", local_dict=self.values(root), global_dict={}))
-        except (pd.errors.UndefinedVariableError, SyntaxError, TypeError, NotImplementedError) as error:
+            found = pd.eval(self.holds, engine="python", local_dict=values, global_dict={})
+        except Exception as error:  # pandas raises many kinds for what it can't read
             raise ValueError(f"the expression {self.holds!r} can't be evaluated ({error}).") from None
+        if not isinstance(found, bool | np.bool_):
+            raise ValueError(f"the expression {self.holds!r} is no comparison; write < or > in place of not.")
+        return bool(found)
+
+    def wrong(self, root: Path) -> str:
+        """What is wrong with the claim; empty if it holds."""
+        try:
+            self.sentence(root)
+            return "" if self.is_true(root) else f"{self.holds} is false for {self.values(root)}"
+        except (ValueError, OSError) as error:
+            return str(error)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
+from string import Formatter
 from typing import Any, TypeVar
 
 import yaml
 
-from ..checks import check_choice
+from ..checks import check_choice, check_real
+from ..evaluation.outcomes import QUANTITIES
 from ..files import require_file
 from .checkpoint import Checkpoint
 from .claim import SHOWN, TAKEN, Claim, Number
@@ -31,35 +32,58 @@ def read_claims(root: Path) -> tuple[list[Claim], list[Checkpoint]]:
         found = yaml.safe_load(path.read_text())
         if not isinstance(found, dict) or set(found) != {"claims", "checkpoints"}:
             raise ValueError("it must have exactly the lists claims and checkpoints")
-        claims = [
-            _strict(Claim, row | {"numbers": {k: _strict(Number, v) for k, v in row["numbers"].items()}})
-            for row in found["claims"]
-        ]
-        checkpoints = [_strict(Checkpoint, row) for row in found["checkpoints"]]
-        for claim in claims:
-            _check_claim(claim)
+        if not all(isinstance(rows, list) for rows in found.values()):
+            raise ValueError("claims and checkpoints must be lists")
+        claims = [_claim(row) for row in found["claims"]]
+        checkpoints = [_checkpoint(row) for row in found["checkpoints"]]
         names = [one.id for one in [*claims, *checkpoints]]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{', '.join(sorted(twice))} is there twice")
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path} is not a list of claims ({' '.join(str(error).split())}).") from None
     return claims, checkpoints
 
 
-def _strict(kind: type[T], row: Mapping[str, Any]) -> T:
-    known = {f.name for f in fields(kind)}
-    needed = {f.name for f in fields(kind) if f.default is MISSING}
-    if not needed <= set(row) <= known:
-        raise ValueError(f"{row.get('id', row)} must have {', '.join(sorted(needed))}, of {', '.join(sorted(known))}")
-    return kind(**row)
-
-
-def _check_claim(claim: Claim) -> None:
-    for wanted in claim.numbers.values():
-        how, digits = wanted.show.split()
-        check_choice(how, "way to show a number", SHOWN)
-        int(digits)
+def _claim(row: Any) -> Claim:
+    claim = _strict(Claim, row)
+    numbers = {name: _strict(Number, number, f"{claim.id}, {name}") for name, number in claim.numbers.items()}
+    for name, wanted in numbers.items():
+        how, _, digits = wanted.show.partition(" ")
+        check_choice(how, f"way to show the number {name} of {claim.id}", SHOWN)
+        if not digits.isdecimal() or (how != "percent" and digits == "0"):
+            raise ValueError(f"{claim.id}, {name}: show must be a way and the digits, as in percent 2")
         if wanted.take is not None:
-            check_choice(wanted.take, "way to take several rows", TAKEN)
-    if unknown := set(re.findall(r"{(\w+)}", claim.text)) - set(claim.numbers):
-        raise ValueError(f"{claim.id} names {', '.join(sorted(unknown))}, which is none of its numbers")
+            check_choice(wanted.take, f"way to take several rows for {name} of {claim.id}", TAKEN)
+    places = {name for _, name, _, _ in Formatter().parse(claim.text) if name is not None}
+    if unknown := places - set(numbers):
+        raise ValueError(
+            f"{claim.id} names {', '.join(sorted(unknown)) or 'a number without a name'}, which is none of its numbers"
+        )
+    return replace(claim, numbers=numbers)
+
+
+def _checkpoint(row: Any) -> Checkpoint:
+    checkpoint = _strict(Checkpoint, row)
+    if len(checkpoint.row.split()) != 4:
+        raise ValueError(f"{checkpoint.id}: row must name problem, set, method and seed")
+    for metric, limit in checkpoint.tolerance.items():
+        check_choice(metric, f"metric of {checkpoint.id}", QUANTITIES)
+        check_real(limit, f"tolerance of {metric} of {checkpoint.id}", positive=True)
+    return checkpoint
+
+
+#: What YAML gives for a field, by the first word of its annotation.
+_KINDS = {"str": str, "bool": bool, "dict": dict}
+
+
+def _strict(kind: type[T], row: Any, name: str = "") -> T:
+    name = name or (row.get("id") or row.get("file") if isinstance(row, dict) else "") or f"an entry {str(row)[:40]!r}"
+    known = {f.name: f for f in fields(kind)}
+    needed = {f.name for f in known.values() if f.default is MISSING}
+    if not isinstance(row, dict) or not needed <= set(row) <= set(known):
+        raise ValueError(f"{name} must have {', '.join(sorted(needed))}, of {', '.join(sorted(known))}")
+    for key, value in row.items():
+        wanted = _KINDS[re.match(r"\w+", known[key].type)[0]]
+        if type(value) is not wanted:
+            raise ValueError(f"{key} of {name} must be of type {wanted.__name__}, got {value!r}")
+    return kind(**row)

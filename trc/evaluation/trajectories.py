@@ -38,7 +38,7 @@ def trajectory_table(
             padded = torch.nn.functional.pad(controls, (0, 0, 0, 1), value=float("nan"))
             for i, (x, u) in enumerate(zip(states, padded, strict=True)):
                 key = {"problem": problem.name, "method": method, "instance": names[i] if names else i, "iterate": k}
-                columns = {"time": torch.arange(len(x)) * problem.dt}
+                columns = {"time": torch.arange(len(x), dtype=torch.float64) * problem.dt}
                 columns |= {f"state_{j}": x[:, j] for j in range(problem.state_dim)}
                 columns |= {f"target_{j}": target[i, j].expand(len(x)) for j in range(problem.state_dim)}
                 columns |= {f"control_{j}": u[:, j] for j in range(problem.control_dim)}

@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"trc.figures: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("trc.figures: interrupted; give the command again", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -73,12 +73,24 @@ def read_index(root: Path) -> list[Entry]:
     path = require_file(root / "figures" / "index.yml", "index of figures", "restore it with git")
     try:
         rows = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())}).") from None
     known = {f.name for f in fields(Entry)}
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) == known for row in rows):
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and set(row) == known for row in rows):
         raise ValueError(f"{path} must be a list of entries with exactly {', '.join(sorted(known))}.")
+    for row in rows:
+        texts = [row[key] for key in ("name", "function", "page", "tier")]
+        perhaps = [row[key] for key in ("experiment", "notebook") if row[key] is not None]
+        if not isinstance(row["tables"], list) or not all(
+            isinstance(v, str) for v in [*texts, *perhaps, *row["tables"]]
+        ):
+            raise ValueError(f"{path}: the entry {row['name']!r} must hold text, and a list of tables.")
+        if row["tables"] and row["experiment"] is None:
+            raise ValueError(f"{path}: {row['name']} has tables, but no experiment that made them.")
     entries = [Entry(**row) for row in rows]
+    names = [name for entry in entries for name in (entry.name, entry.number)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path} has {', '.join(twice)} twice.")
     for entry in entries:
         check_choice(entry.function, "function of figures/index.yml", FUNCTIONS)
         if not re.fullmatch(r"(fig|table)\d+_\w+", entry.name):

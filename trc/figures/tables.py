@@ -32,17 +32,17 @@ def comparison(summary: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for problem in dict.fromkeys(summary["problem"]):
         for method in [name for name in METHODS if (problem, name, "gap") in test.index]:
-
-            def cell(metric: str, show: Callable[[float], str], key: tuple = (problem, method)) -> str:
-                return _with_interval(test.loc[(*key, metric)], show)
+            success, error, gap = (
+                test.loc[(problem, method, metric)] for metric in ("success", "terminal_error", "gap")
+            )
 
             rows.append(
                 {
                     "problem": PROBLEM_TITLES[problem],
                     "method": label(method),
-                    "success": cell("success", lambda value: percent(value, 1)),
-                    "mean terminal error": cell("terminal_error", number),
-                    "cost above the optimum's": cell("gap", _share),
+                    "success": _with_interval(success, lambda value: percent(value, 1)),
+                    "mean terminal error": _with_interval(error, number),
+                    "cost above the optimum's": _with_interval(gap, _share(gap["value"])),
                 }
             )
     return _without_repeats(pd.DataFrame(rows), "problem")
@@ -69,9 +69,9 @@ def contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
     return _without_repeats(pd.DataFrame(rows), "problem")
 
 
-def _share(value: float) -> str:
-    """A gap: 787 % says less than 7.87 times."""
-    return times(value) if value >= 2 else percent(value, 2 if value >= 0.001 else 3)
+def _share(gap: float) -> Callable[[float], str]:
+    """How to write a gap and the ends of its interval: 787 % says less than 7.87 times."""
+    return times if gap >= 2 else lambda value: percent(value, 2 if gap >= 0.001 else 3)
 
 
 def _change(value: float) -> str:
