@@ -123,6 +123,14 @@ def test_several_rows_become_one_number(root):
     [
         ({"holds": "a < c"}, "can't be evaluated"),
         ({"holds": "a <"}, "can't be evaluated"),
+        ({"holds": "a.foo < 1"}, "can't be evaluated"),
+        ({"holds": "not a > 0"}, "is no comparison; write < or >"),
+        ({"holds": "a - 1"}, "is no comparison"),
+        ({"holds": "[a, b]"}, "is no comparison"),
+        (
+            {"numbers": CLAIM["numbers"] | {"a": {"table": "tiny/runs", "row": "a gap", "column": "method"}}},
+            "no numbers",
+        ),
     ],
 )
 def test_expression_that_cannot_be_evaluated_breaks_the_claim(root, capsys, change, message):
@@ -141,7 +149,12 @@ def test_expression_that_cannot_be_evaluated_breaks_the_claim(root, capsys, chan
             {"numbers": {"a": {"table": "tiny/runs", "row": "a", "take": "median"}, "b": CLAIM["numbers"]["b"]}},
             "median",
         ),
-        ({"numbers": {"a": {"row": "a gap"}}}, "must have row, table"),
+        ({"numbers": {"a": {"row": "a gap"}}}, "a-is-better, a must have row, table"),
+        ({"numbers": {"a": 5}}, "a-is-better, a must have"),
+        ({"numbers": {"a": {"table": 5, "row": "a"}}}, "table of a-is-better, a must be of type str, got 5"),
+        ({"numbers": CLAIM["numbers"] | {"b": {"table": "tiny/runs", "row": "b", "show": "percent"}}}, "percent 2"),
+        ({"text": "it costs {}"}, "a-is-better names a number without a name"),
+        ({"holds": True}, "holds of a-is-better must be of type str"),
     ],
 )
 def test_bad_claim_ends_with_status_2_and_one_line(root, capsys, change, message):
@@ -158,6 +171,31 @@ def test_file_that_is_no_list_of_claims_is_refused(root, text):
     (root / "book" / "claims.yml").write_text(text)
     with pytest.raises(ValueError, match=r"claims.yml is not a list of claims \("):
         read_claims(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"row": "a b c"}, "m: row must name problem, set, method and seed"),
+        ({"tolerance": {"gap": "1e-5"}}, "tolerance of gap of m must be a"),
+        ({"tolerance": {"beauty": 1.0}}, "unknown metric of m 'beauty'"),
+        ({"tolerance": 5}, "tolerance of .*m.safetensors must be of type dict"),
+    ],
+)
+def test_bad_checkpoint_is_refused(root, change, message):
+    good = {"file": "results/checkpoints/m.safetensors", "page": "p", "table": "a/b", "row": "a b c 0"}
+    entry = good | {"tolerance": {"gap": 0.1}} | change
+    (root / "book" / "claims.yml").write_text(yaml.safe_dump({"claims": [], "checkpoints": [entry]}))
+    with pytest.raises(ValueError, match=message):
+        read_claims(root)
+
+
+def test_readme_is_not_written_with_a_false_claim(root, capsys):
+    (root / "README.md").write_text("before")
+    claim(root, holds="a > b", readme=True)
+    assert main(["--readme"]) == 2
+    assert "the claim a-is-better does not hold: a > b is false" in capsys.readouterr().err
+    assert (root / "README.md").read_text() == "before"
 
 
 def test_missing_list_says_what_to_do(root):
@@ -180,6 +218,8 @@ def test_other_model_under_a_checkpoints_name_is_noticed(root):
     (root / checkpoint.file).parent.mkdir(parents=True)
     trc.save_model(other, root / checkpoint.file)
     assert "is not a model of" in checkpoint.wrong(root)
+    (root / checkpoint.file).unlink()
+    assert "restore it with git" in checkpoint.wrong(root)
     trc.save_model(other, root / checkpoint.file, training={"recipe": {"problem": problem, "seed": 0}})
     assert "gap is" in checkpoint.wrong(root)
 

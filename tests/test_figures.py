@@ -210,6 +210,11 @@ GOOD = {**vars(ENTRIES[0])}
         ([{**GOOD, "function": "sparkle"}], "unknown function of figures/index.yml 'sparkle'; known are methods"),
         ([{**GOOD, "colour": "red"}], "must be a list of entries with exactly"),
         ([{"name": "a"}], "must be a list of entries with exactly experiment, function"),
+        ([], "must be a list of entries"),
+        ([GOOD, GOOD], "has fig1, fig1_methods twice"),
+        ([{**GOOD, "name": 5}], "the entry 5 must hold text"),
+        ([{**GOOD, "tables": None}], "must hold text, and a list of tables"),
+        ([{**GOOD, "experiment": None}], "fig1_methods has tables, but no experiment"),
     ],
 )
 def test_bad_entry_ends_with_status_2_and_one_line(root, capsys, index, message):
@@ -349,6 +354,21 @@ def test_contrasts_marks_what_the_data_cannot_tell():
     row = figures.contrasts(tables("comparison")["contrasts"]).iloc[0]
     assert row["gap, 1 ×"].split() == ["−1.0", "(−2.0", "…", "−0.10)"]
     assert row["gap, 1.5 ×"].endswith("+0.50) ?")
+
+
+def test_interval_has_one_unit_and_one_precision():
+    summary = tables("comparison")["summary"]
+    gaps = summary["metric"] == "gap"
+    summary.loc[gaps, ["value", "low", "high"]] = (1.95, 1.8, 2.1)
+    assert figures.comparison(summary)["cost above the optimum's"][0].split() == [
+        "195.00",
+        "%",
+        "(180.00",
+        "…",
+        "210.00)",
+    ]
+    summary.loc[gaps, ["value", "low", "high"]] = (0.0009, 0.0008, 0.0011)
+    assert figures.comparison(summary)["cost above the optimum's"][0].split() == ["0.090", "%", "(0.080", "…", "0.110)"]
 
 
 # What a reader sees

@@ -92,6 +92,14 @@ def test_damaged_data_and_models_are_made_anew(tmp_path):
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
+def test_model_of_another_recipe_under_a_recipes_name_is_trained_anew(tmp_path):
+    one, other = recipe(), recipe(seed=1)
+    own = trc.load_model(fit(one, tmp_path)).state_dict()
+    one.path(tmp_path).write_bytes(fit(other, tmp_path).read_bytes())
+    again = trc.load_model(fit(one, tmp_path)).state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in own.items())
+
+
 def test_table_of_recipes_says_everything(tmp_path):
     table = recipes.recipe_table([recipe(), recipe(seed=1, training={"epochs": 3})])
     assert list(table["seed"]) == [0, 1]

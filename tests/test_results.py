@@ -105,7 +105,20 @@ def test_missing_file_is_named_with_the_command_that_makes_it(folder, missing):
         results.read_table("tiny", "runs.csv")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tables": [], "run": {}}', "\x00", '{"tables": {}}'], ids=repr)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"tables": [], "run": {}}',
+        "\x00",
+        '{"tables": {}}',
+        '{"tables": {}, "run": ["commit", "seconds"]}',
+        "[" * 100_000,
+    ],
+    ids=lambda text: repr(text[:40]),
+)
 def test_file_that_is_no_manifest_is_refused(folder, text):
     (folder / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match=r"manifest.json is not a manifest; restore it with git"):
