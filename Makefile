@@ -46,7 +46,7 @@ CODE := $(filter %.py,$(call tree,trc))
 RESULTS := $(call tree,results)
 PAGES := $(call tree,book) _config.yml _toc.yml
 # A stamp lists what was read or drawn, so that a file that is no longer there is noticed too.
-lost = $(filter-out $(wildcard $(file <$(1))),$(file <$(1)))
+lost = $(filter-out $(wildcard $(strip $(file <$(1)))),$(file <$(1)))
 
 # The experiments of the paper's main text; the others are its ablations.
 HEADLINE := teachers comparison refinement_curves
