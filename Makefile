@@ -160,6 +160,9 @@ _build/.figures: .venv/.ready $(CODE) $(DRAWN_FROM) $(if $(call lost,_build/.fig
 	@$(PY) -m trc.claims --readme
 	@ls -d $(DRAWN_FROM) figures/* >$@
 
+# What follows from a failing cell; its own message says more.
+NOISE := No key .* in glue data|CellExecutionError|traceback saved in
+
 # A full build every time something changed: an incremental one would pass over warnings that it has shown before.
 _build/.book: .venv/.ready _build/.figures $(CODE) $(RESULTS) $(PAGES) tests/check_book.py \
     $(if $(wildcard _build/html/index.html),,always) $(if $(call lost,_build/.book),always)
@@ -169,7 +172,8 @@ _build/.book: .venv/.ready _build/.figures $(CODE) $(RESULTS) $(PAGES) tests/che
 	@SECONDS=0; \
 	 .venv/bin/jupyter-book build . -W -n --keep-going --all 2>&1 | sed -u $$'s/\e\\[[0-9;]*m//g' \
 	  | tee _build/book.log | { grep --line-buffered -E '^reading sources\.\.\. \[' || true; } || { \
-	    grep -E '(WARNING|ERROR|[A-Za-z]Error): ' _build/book.log | grep -vE 'No key .* in glue data' >&2 || tail -n 20 _build/book.log >&2; \
+	    grep -E '(WARNING|ERROR|[A-Za-z]Error): ' _build/book.log | grep -vE '$(NOISE)' | awk '!seen[$$0]++' >&2 \
+	      || tail -n 20 _build/book.log >&2; \
 	    echo "The book did not build without warnings; the whole log is _build/book.log." >&2; exit 1; }; \
 	 $(PY) -m pytest -q -p no:cacheprovider tests/check_book.py; \
 	 echo "Built and checked in $$SECONDS s."
