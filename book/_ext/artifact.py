@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jupytext
 from docutils import nodes
-from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -94,13 +93,15 @@ class Made(Markup):
     """A fold that says how a figure or a table was made."""
 
     optional_arguments = 1
-    option_spec: ClassVar[dict[str, Any]] = {"results": directives.unchanged, "command": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
-        """Write the fold."""
-        lines = self._of_the_paper(self.arguments[0]) if self.arguments else self._of_the_page()
-        kind = "table" if self.arguments and self.arguments[0].startswith("table") else "figure"
-        title = f"How this {kind} was made" if self.arguments or "command" not in self.options else "How this was made"
+        """Write the fold: of a figure or table of the paper, or of one that the page makes itself."""
+        if self.arguments:
+            (name,) = self.arguments
+            lines = self._of_the_paper(name)
+        else:
+            name, lines = "figure", ["Made by this page's code when the book was built: `make book`."]
+        title = f"How this {'table' if name.startswith('table') else 'figure'} was made"
         return self.parse([":::{dropdown} " + title, ":class-container: made", "", *lines, ":::"])
 
     def _of_the_paper(self, name: str) -> list[str]:
@@ -118,11 +119,6 @@ class Made(Markup):
             lines += self._results(entry.experiment)
         files = sorted(p.name for p in (ROOT / "figures").glob(f"{name}.*"))
         return [*lines, "", "Files: " + ", ".join(f"{{download}}`{p} <../figures/{p}>`" for p in files) + "."]
-
-    def _of_the_page(self) -> list[str]:
-        command = self.options.get("command")
-        made = f"Made by `{command}`." if command else "Made by this page's code when the book was built: `make book`."
-        return [made, *(self._results(self.options["results"]) if "results" in self.options else [])]
 
     def _results(self, experiment: str) -> list[str]:
         run = read_manifest(experiment, ROOT)["run"]

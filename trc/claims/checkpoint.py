@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoints import load_model, read_training_record
-from ..evaluation import outcome, propose, seed_table
+from ..evaluation import outcome, propose
+from ..evaluation.outcomes import QUANTITIES
 from ..experiments import instances
 from ..files import require_file
 from ..parallel import single_thread
@@ -46,8 +47,7 @@ class Checkpoint:
         with single_thread():
             iterates = propose(model, some.initial, some.target)
             found = outcome(some.problem, some.initial, some.target, iterates, some.optimal_cost)[-1]
-        table = seed_table({("",): found}, ("of",), list(self.tolerance), [0])
-        return dict(zip(table["metric"], table["value"], strict=True))
+        return {metric: QUANTITIES[metric].value(found) for metric in self.tolerance}
 
     def wrong(self, root: Path) -> str:
         """What does not come out again; empty if everything does."""

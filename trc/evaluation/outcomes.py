@@ -40,6 +40,11 @@ class Quantity:
         """The stacked metrics ``[q, S, N]``."""
         return torch.stack([outcome[metric] for metric in self.metrics])
 
+    def value(self, outcome: Outcome, seed: int | None = None) -> float:
+        """The number over all seeds, or of one row alone."""
+        values = self.of(outcome)
+        return self.statistic(values if seed is None else values[:, seed : seed + 1]).item()
+
 
 def _mean(metric: str) -> Quantity:
     return Quantity((metric,), lambda values: values.mean())
@@ -118,16 +123,12 @@ def seed_table(
     return pd.DataFrame(
         [
             dict(zip(names, key, strict=True))
-            | {"seed": seed, "metric": name, "value": _value(QUANTITIES[name], found, i)}
+            | {"seed": seed, "metric": name, "value": QUANTITIES[name].value(found, i)}
             for key, found in outcomes.items()
             for i, seed in enumerate(seeds[: len(found["cost"])])
             for name in quantities
         ]
     )
-
-
-def _value(quantity: Quantity, found: Outcome, row: int) -> float:
-    return quantity.statistic(quantity.of(found)[:, row : row + 1]).item()
 
 
 def interval_table(

@@ -1,7 +1,7 @@
 """Figures from results; the only room that knows matplotlib. ``python -m trc.figures`` draws those of the paper."""
 
 from .index import FUNCTIONS, Entry, draw, read_index
-from .iterates import iterates, refinement
+from .iteration import iterates, refinement
 from .pages import gains, gap_map, phase_portrait, stationarity
 from .paper import distance, learning, methods
 from .runs import refinement_panels, training_curves

@@ -18,14 +18,14 @@ from ..checks import check_choice
 from ..files import require_file, write_text
 from ..results import read_manifest, read_table
 from ..tables import latex, markdown
-from . import iterates, paper, sketches, tables
+from . import iteration, paper, sketches, tables
 from .style import save
 
 FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
     "methods": paper.methods,
     "distance": paper.distance,
-    "refinement": iterates.refinement,
-    "iterates": iterates.iterates,
+    "refinement": iteration.refinement,
+    "iterates": iteration.iterates,
     "learning": paper.learning,
     "architecture": sketches.architecture,
     "two_levels": sketches.two_levels,
