@@ -156,8 +156,7 @@ $(filter-out $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%)): | $(filter $(DONE)/teacher
 DRAWN_FROM := $(filter %.csv %.json,$(RESULTS)) $(wildcard figures/index.yml book/claims.yml)
 _build/.figures: .venv/.ready $(CODE) $(DRAWN_FROM) $(if $(call lost,_build/.figures),always)
 	@mkdir -p _build
-	@$(PY) -m trc.figures
-	@$(PY) -m trc.claims --readme
+	@$(PY) -m trc.claims --readme & $(PY) -m trc.figures; wait $$!
 	@ls -d $(DRAWN_FROM) figures/* >$@
 
 # What follows from a failing cell; its own message says more.

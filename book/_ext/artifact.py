@@ -157,7 +157,7 @@ def read_in_parallel(app: Sphinx) -> None:
     Two of the book's extensions don't say whether they allow that: one works when all pages have been read, the other
     for LaTeX alone.
     """
-    app.parallel = max(app.parallel, 4)
+    app.parallel = max(app.parallel, 6)
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
         app.extensions[name].parallel_read_safe = True
 
