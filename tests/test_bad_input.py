@@ -389,7 +389,7 @@ def test_teachers_want_a_problem(teacher):
         (lambda: trc.generate_dataset(DI, 3, seed=0, jobs=1.5), "jobs must be a whole number"),
         (lambda: trc.generate_dataset(DI, 3, seed=0, scale="2"), "scale must be a positive number"),
         (lambda: trc.generate_dataset(DI, 3, seed=0).split("0.5", seed=0), "share must be a positive number"),
-        (lambda: trc.train("m", data), "model must be a TinyRecursiveControl"),
+        (lambda: trc.train("m", data), "model must be a ControlNetwork"),
         (
             lambda: (
                 trc.make_problem("van_der_pol", mu=1e4, horizon=400)

@@ -509,3 +509,28 @@ def test_dimensions_beside_a_problem_must_agree_with_it(double_integrator, wrong
 def test_bad_input_is_refused(initial, target, options, message):
     with pytest.raises(ValueError, match=message):
         small()(initial, target, **options)
+
+
+# Control experiments of the feedback
+
+
+@pytest.mark.parametrize("kind", ["error", "shuffled", "wrong"])
+def test_what_each_kind_of_feedback_shows(problem, draw, kind):
+    model = small(problem, feedback=kind).double()
+    initial, target = draw(problem, 4)
+    output = model(initial, target, return_all_iterations=True)
+    for k in range(3):
+        controls = output["all_controls"][:, k]
+        true = trc.rollout(problem, initial, controls)
+        torch.testing.assert_close(output["all_states"][:, k], true)
+        by_hand = {
+            "error": true[:, -1] - target,
+            "shuffled": torch.stack([(true[:, -1] - target)[(i + 1) % 4] for i in range(4)]),
+            "wrong": trc.rollout(problem, initial, 0.5 * controls)[:, -1] - target,
+        }
+        torch.testing.assert_close(output["errors"][:, k], by_hand[kind])
+
+
+def test_shuffled_feedback_needs_another_instance(double_integrator, draw):
+    with pytest.raises(ValueError, match="give at least two at a time"):
+        small(double_integrator, feedback="shuffled")(*draw(double_integrator, 1, dtype=torch.float32))

@@ -24,12 +24,21 @@ def recipe(**changes):
         {"overrides": {"horizon": 10}},
         {"model": {"num_outer_cycles": 2}},
         {"training": {"epochs": 2}},
+        {"size": "feedforward", "model": {"width": 8}},
     ],
     ids=str,
 )
 def test_every_change_of_a_recipe_makes_another_model(tmp_path, change):
     assert recipe().path(tmp_path) == recipe().path(tmp_path)
     assert recipe(**change).path(tmp_path) != recipe().path(tmp_path)
+
+
+def test_what_is_spelt_out_is_the_same_model(tmp_path):
+    spelt = recipe(model={"num_outer_cycles": 3}, training={"epochs": 1, "loss": "cloning", "reference": "first"})
+    assert spelt.digest() == recipe().digest()
+    fit(recipe(), tmp_path)
+    before = recipe().path(tmp_path).stat().st_mtime_ns
+    assert fit(spelt, tmp_path).stat().st_mtime_ns == before
 
 
 def test_change_of_the_sources_makes_another_model(monkeypatch):
@@ -61,14 +70,20 @@ def test_recipe_gives_the_model_that_its_steps_give(tmp_path):
 
 
 def test_interrupted_work_keeps_what_is_done_and_is_not_done_again(tmp_path, monkeypatch):
-    good, bad = recipe(), recipe(training={"epochs": -1})
-    with pytest.raises(ValueError, match="epochs must be a whole number"):
+    good, bad = recipe(), recipe(training={"epochs": 3, "learning_rate": 1e30})
+    with pytest.raises(ValueError, match="lower learning_rate"):
         fit_all([good, bad], tmp_path, progress=False)
     assert list(tmp_path.glob("*.safetensors")) == [good.path(tmp_path)]
     monkeypatch.setattr(recipes, "train", None)  # would fail if it were called
     ((model, record),) = fit_all([good], tmp_path, progress=False)
     assert model.num_parameters() == 104_862
     assert record["recipe"]["num_samples"] == 8
+
+
+def test_recipe_that_makes_no_sense_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="epochs must be a whole number"):
+        fit_all([recipe(), recipe(training={"epochs": -1})], tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_asked_for_twice_is_trained_once_on_data_that_are_solved_once(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from .evaluation import (
 )
 from .experts import Trajectory, ilqr, lqr, lqr_gains, minimum_energy, optimum, riccati
 from .losses import cloning_loss
-from .model import SIZES, ModelConfig, Snapshot, TinyRecursiveControl, ValuePredictor
+from .model import SIZES, FeedForward, ModelConfig, Snapshot, TinyRecursiveControl, ValuePredictor
 from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
 from .simulation import Costate, costate, rollout
 from .steps import step_jacobians
@@ -29,6 +29,7 @@ __all__ = [
     "SIZES",
     "Costate",
     "Dataset",
+    "FeedForward",
     "History",
     "ModelConfig",
     "Problem",

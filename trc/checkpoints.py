@@ -12,19 +12,25 @@ import torch
 from torch import Tensor
 
 from .files import require_file, writing
-from .model import ModelConfig, TinyRecursiveControl, ValuePredictor
+from .model import ControlNetwork, FeedForward, FeedForwardConfig, ModelConfig, TinyRecursiveControl, ValuePredictor
 from .model.layers import seeded
 from .problems import PROBLEMS, Problem, make_problem
 
 #: The one key of the header; several would be written in random order.
 CHECKPOINT_KEY = "trc"
 
+#: What a checkpoint may hold, and what makes it.
+NETWORKS: dict[str, tuple[type, type[ControlNetwork]]] = {
+    "trc": (ModelConfig, TinyRecursiveControl),
+    "feedforward": (FeedForwardConfig, FeedForward),
+}
+
 #: Names of a value predictor's tensors begin with this.
 _VALUE = "value_predictor."
 
 
 def save_model(
-    model: TinyRecursiveControl,
+    model: ControlNetwork,
     path: str | Path,
     training: dict[str, Any] | None = None,
     value_predictor: ValuePredictor | None = None,
@@ -33,7 +39,7 @@ def save_model(
 
     Parameters
     ----------
-    model : TinyRecursiveControl
+    model : TinyRecursiveControl or FeedForward
     path : str or Path
     training : dict, optional
         How the model was trained, kept beside the configuration.
@@ -41,6 +47,7 @@ def save_model(
         What was trained along with it.
     """
     header = {
+        "network": next(name for name, (_, kind) in NETWORKS.items() if kind is type(model)),
         "config": model.config.to_dict(),
         "problem": None if model.problem is None else model.problem.recipe(),
         "needs_simulator": model.needs_simulator,
@@ -56,7 +63,7 @@ def save_model(
     return Path(path)
 
 
-def load_model(path: str | Path, problem: Problem | None = None) -> TinyRecursiveControl:
+def load_model(path: str | Path, problem: Problem | None = None) -> ControlNetwork:
     """Read what :func:`save_model` wrote; the model knows its problem, so feedback works at once.
 
     Parameters
@@ -74,7 +81,8 @@ def load_model(path: str | Path, problem: Problem | None = None) -> TinyRecursiv
     """
     header, tensors = _read_checkpoint(path)
     try:
-        config = ModelConfig.from_dict(header["config"])
+        kind, network = NETWORKS[header.get("network", "trc")]  # the first files didn't say
+        config = kind.from_dict(header["config"])
         recipe = header["problem"]
         if problem is None and recipe is not None and recipe["name"] in PROBLEMS:
             problem = make_problem(recipe["name"], **recipe["settings"])
@@ -83,7 +91,7 @@ def load_model(path: str | Path, problem: Problem | None = None) -> TinyRecursiv
         if not tensors:
             raise ValueError("it has no weights")
         with seeded(0):  # weights that are overwritten at once; torch's random state is not touched for them
-            model = TinyRecursiveControl(config, problem)
+            model = network(config, problem)
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             raise ValueError("it has weights that are not finite")
         model.to(next(iter(tensors.values())).dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,21 @@ from torch import Tensor
 
 from .checks import check_choice
 from .datasets import EVALUATION_SETS, EXPERTS, evaluation_set
-from .evaluation.outcomes import Outcome
+from .evaluation import instance_metrics, propose
+from .evaluation.outcomes import Key, Outcome, join, outcome
+from .model import ControlNetwork
+from .parallel import single_thread
 from .problems import Problem, make_problem
 from .recipes import Recipe
-from .results import PRESETS, project_root, read_table
+from .results import PRESETS, Record, project_root, read_table
 
 #: Who teaches: the cheapest teacher that is optimal on the problem's instances.
 TEACHERS = {"double_integrator": "lqr", "van_der_pol": "ilqr"}
+
+
+#: The base recipe's learning rate, and that of networks wider than the small one: chosen on instances held out of the
+#: training, with as many trials for each.
+RATE, WIDE_RATE = 5e-3, 2.5e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,7 @@ class Preset:
 #: ``smoke`` shows that everything runs, ``paper`` gives the numbers of the book.
 SETTINGS = {
     "smoke": Preset(num_samples=128, epochs=1, num_test=32, seeds="0,1", resamples=20),
-    "paper": Preset(num_samples=10_000, epochs=5, num_test=1000, seeds="0,1,2,3,4", resamples=1000),
+    "paper": Preset(num_samples=10_000, epochs=4, num_test=1000, seeds="0,1,2,3,4", resamples=1000),
 }
 
 
@@ -83,7 +92,7 @@ def base_recipe(
     base = {
         "epochs": chosen.epochs,
         "batch_size": chosen.batch_size,
-        "learning_rate": 5e-3,
+        "learning_rate": RATE,
         "warmup": 0.1,
         "state_weight": 10.0,
     }
@@ -132,6 +141,15 @@ class Instances:
         found["optimal_cost"] = self.optimal_cost
         return {name: values.unsqueeze(0) for name, values in found.items()}
 
+    def first(self, count: int) -> Instances:
+        """The first `count` of them, or all if there are fewer."""
+        each = {f.name: getattr(self, f.name)[:count] for f in fields(self) if f.name != "problem"}
+        return Instances(self.problem, **each)
+
+    def judge(self, iterates: Tensor, teacher_controls: Tensor | None = None) -> list[Outcome]:
+        """What became of one seed's iterates ``[N, K+1, T, m]``; see :func:`trc.evaluation.outcome`."""
+        return outcome(self.problem, self.initial, self.target, iterates, self.optimal_cost, teacher_controls)
+
     def teacher_controls(self) -> Tensor:
         """Controls ``[N, T, m]`` of the problem's teacher, solved anew."""
         teacher = EXPERTS[TEACHERS[self.problem.name]]
@@ -154,3 +172,53 @@ def instances(problem: str, preset: str, name: str = "test") -> Instances:
     rows = optima[(optima["problem"] == problem) & (optima["set"] == name)].sort_values("instance")[:count]
     best = (torch.tensor(rows[column].to_numpy()) for column in ("optimal_cost", "terminal_error"))
     return Instances(made, some.initial_states, some.target_states, some.control_sequences, *best)
+
+
+def final_outcomes(
+    models: Mapping[Key, ControlNetwork], preset: str, sets: Sequence[str] = ("test",)
+) -> dict[Key, Outcome]:
+    """What the last iterates of trained networks are worth, the seeds of a variant joined.
+
+    Parameters
+    ----------
+    models : mapping
+        By ``(problem, …, seed)``.
+    preset : str
+    sets : sequence of str
+        Evaluation sets.
+
+    Returns
+    -------
+    dict
+        By ``(problem, set, …)``.
+    """
+    tests: dict[Key, Instances] = {}
+    found: dict[Key, list[Outcome]] = {}
+    with single_thread():
+        for (problem, *variant, _), model in models.items():
+            for name in sets:
+                if (problem, name) not in tests:
+                    tests[problem, name] = instances(problem, preset, name)
+                some = tests[problem, name]
+                last = some.judge(propose(model, some.initial, some.target))[-1]
+                found.setdefault((problem, name, *variant), []).append(last)
+    return {key: join(outcomes) for key, outcomes in found.items()}
+
+
+@torch.no_grad()
+def validation_gap(recipe: Recipe, model: ControlNetwork) -> float:
+    """The gap to the teacher on the instances that were held out of the training; what choices are made by."""
+    held_out, _ = recipe.dataset(models_folder()).split(recipe.training_config().validation_fraction, seed=recipe.seed)
+    with single_thread():
+        controls = propose(model, held_out.initial_states, held_out.target_states)[:, -1]
+        found = instance_metrics(model.problem, held_out.initial_states, held_out.target_states, controls)
+    return (found["cost"].mean() / held_out.costs.double().mean() - 1).item()
+
+
+def note_training(
+    record: Record, names: Sequence[str], trained: Mapping[Key, tuple[ControlNetwork, dict[str, Any]]]
+) -> None:
+    """Keep how long each network took to train; `names` are those of the parts of the keys."""
+    for key, (_, made) in trained.items():
+        where = dict(zip(names, key, strict=True))
+        record.time(**where, phase="training", seconds=made["seconds"], commit=made["commit"])

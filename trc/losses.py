@@ -108,6 +108,7 @@ def improvement_reward(costs: Tensor, *, reference: str = "first", teacher_costs
         If the reference is unknown, or the teacher's costs are missing.
     """
     check_choice(reference, "reference", REFERENCES)
+    _check_refined(costs)
     if reference == "teacher" and teacher_costs is None:
         raise ValueError('reference="teacher" needs teacher_costs.')
     if reference == "first-detached":
@@ -140,7 +141,13 @@ def rise_penalty(costs: Tensor, teacher_costs: Tensor) -> Tensor:
     costs : Tensor ``[B, K+1]``
     teacher_costs : Tensor ``[B]``
     """
+    _check_refined(costs)
     return (F.relu(costs[:, 1:] - costs[:, :-1]) / teacher_costs.unsqueeze(1)).mean()
+
+
+def _check_refined(costs: Tensor) -> None:
+    if costs.shape[1] < 2:
+        raise ValueError("this loss compares each iterate with the one before: it needs at least one refinement.")
 
 
 def trajectory_loss(costs: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from .checkpoints import load_model, read_training_record, save_model
 from .datasets import TRAINING_SEED, Dataset, generate_dataset, load_dataset
-from .model import TinyRecursiveControl
+from .model import ControlNetwork, FeedForward, FeedForwardConfig, ModelConfig, TinyRecursiveControl
+from .model.interface import interface_of
+from .model.layers import seeded
 from .parallel import parallel_map, single_thread
 from .problems import make_problem
 from .results import source_commit
@@ -51,6 +53,7 @@ class Recipe:
     ----------
     problem : str
     size : str
+        Of the recursive network; ``"feedforward"`` is a plain one, which has no feedback.
     feedback : str
     expert : str
         Teacher of the training data.
@@ -81,9 +84,21 @@ class Recipe:
         """All training options, the defaults included."""
         return TrainingConfig.from_options(seed=self.seed, **self.training)
 
+    def network_config(self) -> ModelConfig | FeedForwardConfig:
+        """All settings of the network, those of its size and its problem included."""
+        problem = make_problem(self.problem, **self.overrides)
+        if self.size == "feedforward":
+            return FeedForwardConfig.from_dict({**interface_of(problem), **self.model})
+        return ModelConfig.of_size(self.size, problem=problem, feedback=self.feedback, **self.model)
+
+    def meaning(self) -> dict[str, Any]:
+        """Everything that the recipe says, defaults included: two that mean the same are one."""
+        whole = {"model": self.network_config().to_dict(), "training": asdict(self.training_config())}
+        return json.loads(json.dumps(asdict(self) | whole))
+
     def digest(self) -> str:
         """Name of the trained model: a hash of the recipe and of the sources that it runs through."""
-        text = json.dumps([asdict(self), sources_digest()], sort_keys=True)
+        text = json.dumps([self.meaning(), sources_digest()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def path(self, folder: str | Path) -> Path:
@@ -94,6 +109,12 @@ class Recipe:
         """Where the training data are kept in `folder`."""
         text = json.dumps([self.problem, self.overrides, self._data(), sources_digest(DATA_SOURCES)], sort_keys=True)
         return Path(folder) / f"{self.problem}-{self.expert}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+
+    def network(self) -> ControlNetwork:
+        """The network before its training."""
+        kind = FeedForward if self.size == "feedforward" else TinyRecursiveControl
+        with seeded(self.seed):
+            return kind(self.network_config(), make_problem(self.problem, **self.overrides))
 
     def dataset(self, folder: str | Path) -> Dataset:
         """The training data, solved once and kept in `folder`."""
@@ -115,23 +136,20 @@ def fit(recipe: Recipe, folder: str | Path) -> Path:
     if path.is_file():
         with contextlib.suppress(ValueError):  # a damaged file is trained anew, and so is one under a wrong name
             load_model(path)
-            if read_training_record(path).get("recipe") == json.loads(json.dumps(asdict(recipe))):
+            if read_training_record(path).get("recipe") == recipe.meaning():
                 return path
     start, (commit, _) = time.perf_counter(), source_commit()
-    problem = make_problem(recipe.problem, **recipe.overrides)
-    data = recipe.dataset(folder)
-    settings = {"problem": problem, "feedback": recipe.feedback, "seed": recipe.seed, **recipe.model}
-    model = TinyRecursiveControl.create(recipe.size, **settings)
+    data, model = recipe.dataset(folder), recipe.network()
     with single_thread():
-        history = train(model, data, problem, seed=recipe.seed, **recipe.training)
+        history = train(model, data, seed=recipe.seed, **recipe.training)
     seconds = time.perf_counter() - start
-    record = {"recipe": asdict(recipe), "history": asdict(history), "seconds": seconds, "commit": commit}
+    record = {"recipe": recipe.meaning(), "history": asdict(history), "seconds": seconds, "commit": commit}
     return save_model(model, path, training=record)
 
 
 def fit_all(
     recipes: Sequence[Recipe], folder: str | Path, *, jobs: int = 1, progress: bool = True
-) -> list[tuple[TinyRecursiveControl, dict[str, Any]]]:
+) -> list[tuple[ControlNetwork, dict[str, Any]]]:
     """Models and training records of many recipes, trained in `jobs` processes of one thread each.
 
     The results don't depend on `jobs`. An interrupted call goes on where it was: each model is kept when it is done.
@@ -148,8 +166,7 @@ def fit_all(
 
 def recipe_table(recipes: Sequence[Recipe]) -> pd.DataFrame:
     """One row a recipe with everything that it says, the training's defaults included."""
-    rows = [asdict(recipe) | {"training": asdict(recipe.training_config())} for recipe in recipes]
-    return pd.json_normalize(rows, sep="_")
+    return pd.json_normalize([recipe.meaning() for recipe in recipes], sep="_")
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checks import check_kind
 from ..experts import lqr, optimum
-from ..model import TinyRecursiveControl
+from ..model import ControlNetwork
 from ..model.layers import seeded
 from ..problems import Problem
 from ..statistics import bootstrap, paired_bootstrap
@@ -19,7 +19,7 @@ from .models import propose
 
 
 def compare(
-    models: TinyRecursiveControl | Mapping[str, TinyRecursiveControl],
+    models: ControlNetwork | Mapping[str, ControlNetwork],
     problem: Problem,
     initial: Tensor,
     target: Tensor,
@@ -32,7 +32,7 @@ def compare(
 
     Parameters
     ----------
-    models : TinyRecursiveControl, or mapping of name to such
+    models : TinyRecursiveControl or FeedForward, or mapping of name to such
         A single one is called ``"trained"``. The untrained network has the first one's configuration.
     problem : Problem
     initial, target : Tensor ``[B, n]``
@@ -51,9 +51,9 @@ def compare(
         gone; and the interquartile means ``terminal_error_iqm`` and ``cost_iqm`` with 95 % bootstrap intervals
         (``…_low``, ``…_high``), also of ``cost_over_lqr_iqm``, the difference to saturated LQR on the same instances.
     """
-    named = {"trained": models} if isinstance(models, TinyRecursiveControl) else dict(models)
+    named = {"trained": models} if isinstance(models, ControlNetwork) else dict(models)
     for name, model in named.items():
-        check_kind(model, TinyRecursiveControl, f"model {name!r}", "read it with trc.load_model(path)")
+        check_kind(model, ControlNetwork, f"model {name!r}", "read it with trc.load_model(path)")
         if model.problem is not None and model.problem.name != problem.name:
             raise ValueError(f"the model {name!r} is for {model.problem.name!r}, not for {problem.name!r}.")
     if taken := sorted({"random", "zero", "untrained", "lqr", "optimum"} & set(named)):
@@ -67,7 +67,7 @@ def compare(
     drawn = random_controls(problem, len(initial), generator)
     controls = {"random": drawn, "zero": problem.clip(torch.zeros_like(drawn))}
     with seeded(seed):
-        untrained = TinyRecursiveControl(first.config, problem)
+        untrained = type(first)(first.config, problem)
     controls["untrained"] = propose(untrained, initial, target)[:, -1]
     controls |= {name: propose(model, initial, target)[:, -1] for name, model in named.items()}
     controls["lqr"] = lqr(problem, initial, target).controls

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..checks import check_tensor
 from ..experts import lqr
-from ..model import TinyRecursiveControl
+from ..model import ControlNetwork
 from ..problems import Problem
 from ..simulation import Dynamics, rollout
 from .metrics import aggregate
@@ -21,7 +21,7 @@ CHUNK = 1024
 
 @torch.no_grad()
 def propose(
-    model: TinyRecursiveControl,
+    model: ControlNetwork,
     initial: Tensor,
     target: Tensor,
     iterations: int | None = None,
@@ -31,7 +31,7 @@ def propose(
 
     Parameters
     ----------
-    model : TinyRecursiveControl
+    model : TinyRecursiveControl or FeedForward
         Put into evaluation mode for the call.
     initial, target : Tensor ``[B, n]``
     iterations : int, optional
@@ -50,7 +50,7 @@ def propose(
 
 
 def evaluate(
-    model: TinyRecursiveControl,
+    model: ControlNetwork,
     problem: Problem,
     initial: Tensor,
     target: Tensor,
@@ -62,7 +62,7 @@ def evaluate(
 
     Parameters
     ----------
-    model : TinyRecursiveControl
+    model : TinyRecursiveControl or FeedForward
     problem : Problem
     initial, target : Tensor ``[B, n]``
     reference_cost : Tensor ``[B]``, optional
@@ -88,7 +88,7 @@ def evaluate(
 
 
 def evaluate_refinement(
-    model: TinyRecursiveControl,
+    model: ControlNetwork,
     problem: Problem,
     initial: Tensor,
     target: Tensor,
@@ -100,7 +100,7 @@ def evaluate_refinement(
 
     Parameters
     ----------
-    model : TinyRecursiveControl
+    model : TinyRecursiveControl or FeedForward
     problem : Problem
     initial, target : Tensor ``[B, n]``
     expert_controls : Tensor ``[B, T, m]``, optional
@@ -116,7 +116,7 @@ def evaluate_refinement(
 
 
 def _propose_for(
-    model: TinyRecursiveControl, problem: Problem, initial: Tensor, target: Tensor, iterations: int | None
+    model: ControlNetwork, problem: Problem, initial: Tensor, target: Tensor, iterations: int | None
 ) -> Tensor:
     if model.problem is not None and model.problem.name != problem.name:
         raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")

@@ -58,6 +58,7 @@ def _interquartile_mean(metric: str) -> Quantity:
 #: that the last refinement took off; an interquartile mean says so in its name.
 QUANTITIES: dict[str, Quantity] = {
     "gap": Quantity(("cost", "optimal_cost"), ratio_of_means),
+    "gap_iqm": Quantity(("cost", "optimal_cost"), lambda values: interquartile_mean(values[0] / values[1] - 1)),
     "first_gap": Quantity(("first_cost", "optimal_cost"), ratio_of_means),
     "success": _mean("success"),
     "terminal_error": _mean("terminal_error"),

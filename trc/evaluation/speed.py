@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..checks import check_count
-from ..model import TinyRecursiveControl
+from ..model import ControlNetwork
 from ..parallel import single_thread
 from ..problems import Problem
 
@@ -20,13 +21,13 @@ REPEATS = 15
 
 
 def measure_speed(
-    model: TinyRecursiveControl, problem: Problem, batch_size: int = 1000, repeats: int = REPEATS
+    model: ControlNetwork, problem: Problem, batch_size: int = 1000, repeats: int = REPEATS
 ) -> dict[str, float]:
     """Time and memory of a model, on one thread; the feedback's simulations are included.
 
     Parameters
     ----------
-    model : TinyRecursiveControl
+    model : TinyRecursiveControl or FeedForward
     problem : Problem
     batch_size : int
     repeats : int
@@ -57,6 +58,20 @@ def measure_speed(
         "weights_mb": sum(p.numel() * p.element_size() for p in model.parameters()) / 1e6,
         "peak_memory_mb": _peak_memory(parameter.device) / 1e6,
     }
+
+
+def count_flops(model: ControlNetwork) -> int:
+    """Floating-point operations of a network for one instance: two for each multiplication and addition of a product.
+
+    Counted are linear layers and other matrix products; the simulator's work is not, nor is what goes on between the
+    products.
+    """
+    parameter, config = next(model.parameters()), model.config
+    states = parameter.new_zeros(1, config.state_dim)
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), counter:
+        model(states, states, dynamics_fn=lambda initial, controls: initial)
+    return counter.get_total_flops()
 
 
 def _quartiles(call: Callable[[], object], repeats: int) -> list[float]:

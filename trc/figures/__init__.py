@@ -1,5 +1,6 @@
 """Figures from results; the only room that knows matplotlib. ``python -m trc.figures`` draws those of the paper."""
 
+from .ablations import arithmetic, feedback, iteration_curves, process_weight, sizes, untrained
 from .index import FUNCTIONS, Entry, draw, read_index
 from .iteration import iterates, refinement
 from .pages import gains, gap_map, phase_portrait, stationarity
@@ -16,25 +17,31 @@ __all__ = [
     "QUESTIONS",
     "Entry",
     "architecture",
+    "arithmetic",
     "color",
     "comparison",
     "contrasts",
     "distance",
     "draw",
+    "feedback",
     "gains",
     "gap_map",
     "iterates",
+    "iteration_curves",
     "label",
     "learning",
     "methods",
     "phase_portrait",
+    "process_weight",
     "read_index",
     "refinement",
     "refinement_panels",
     "save",
     "save_png",
+    "sizes",
     "stationarity",
     "style",
     "training_curves",
     "two_levels",
+    "untrained",
 ]

@@ -28,6 +28,15 @@ METHODS: dict[str, tuple[str, str]] = {
     "optimum": ("optimum", "#d55e00"),
 }
 
+#: Losses that look at all iterates: name, colour and marker.
+FORMS: dict[str, tuple[str, str, str]] = {
+    "first": ("reward as proposed", "#882255", "o"),
+    "first-detached": ("reward, first cost as a number", "#44aa99", "s"),
+    "teacher": ("reward, relative to the teacher", "#cc6677", "^"),
+    "discounted": ("discounted sum", "#332288", "v"),
+    "hinge": ("hinge on rises", "#aa8800", "P"),
+}
+
 PROBLEM_TITLES = {"double_integrator": "Double integrator", "van_der_pol": "Van der Pol"}
 
 INK, MUTED, RULE = "#222222", "#6b6b6b", "#d9d9d9"

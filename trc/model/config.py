@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
-from ..checks import check_choice, check_count, check_kind, check_real, check_reals
+from ..checks import check_choice, check_count, check_kind, check_real
 from ..problems import Problem
 from .feedback import FEEDBACKS
+from .interface import InterfaceConfig, interface_of
 
 #: What a setting that is a choice may be.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -44,13 +45,11 @@ TRM_STYLE: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Everything that fixes the network's shape and the meaning of its inputs and outputs.
+class ModelConfig(InterfaceConfig):
+    """Everything that fixes the network's shape, and what :class:`~trc.model.interface.InterfaceConfig` says.
 
     Parameters
     ----------
-    state_dim, control_dim, control_horizon : int
-        ``n``, ``m`` and ``T``.
     latent_dim, hidden_dim, num_blocks, num_heads : int
         Width of the latent, width of the hidden layers of encoders and decoders, reasoning blocks, attention heads.
     num_outer_cycles : int
@@ -80,18 +79,10 @@ class ModelConfig:
         Share of the blocks' updates that is dropped in training.
     decoder : {"residual", "full"}
         Whether a refinement adds a bounded step to the current controls, or writes the whole sequence anew.
-    feedback : {"error", "none"}
+    feedback : {"error", "none", "shuffled", "wrong"}
         What the simulator tells the network between iterations; see ``trc.model.feedback``.
-    control_low, control_high : tuple of float, one a control dimension
-    state_scale : tuple of float, one a state dimension
-        States, targets and errors are divided by this (the problem's ranges, never sample statistics).
-    time_scale : float
-        Remaining time is divided by this.
     """
 
-    state_dim: int
-    control_dim: int
-    control_horizon: int
     latent_dim: int
     hidden_dim: int
     num_blocks: int
@@ -110,15 +101,10 @@ class ModelConfig:
     dropout: float = 0.0
     decoder: str = "residual"
     feedback: str = "error"
-    control_low: tuple[float, ...]
-    control_high: tuple[float, ...]
-    state_scale: tuple[float, ...]
-    time_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("state_dim", "control_dim", "control_horizon", *SIZES["small"]):
-            check_count(getattr(self, name), name)
-        for name in ("num_outer_cycles", "num_inner_cycles", "L_cycles", "expansion"):
+        super().__post_init__()
+        for name in (*SIZES["small"], "num_outer_cycles", "num_inner_cycles", "L_cycles", "expansion"):
             check_count(getattr(self, name), name)
         for name in ("use_two_level", "learnable_initial_latents", "use_gradient_truncation", "norm_first"):
             check_kind(getattr(self, name), bool, name, "say True or False")
@@ -129,16 +115,6 @@ class ModelConfig:
         check_choice(self.feedback, "feedback", FEEDBACKS)
         if check_real(self.dropout, "dropout", minimum=0) >= 1:
             raise ValueError(f"dropout must be below 1, got {self.dropout}.")
-        sizes = {"control_low": self.control_dim, "control_high": self.control_dim, "state_scale": self.state_dim}
-        for name, size in sizes.items():
-            object.__setattr__(self, name, check_reals(getattr(self, name), name, size))
-        check_real(self.time_scale, "time_scale", positive=True)
-        if not all(low < high for low, high in zip(self.control_low, self.control_high, strict=True)):
-            raise ValueError(f"control_low must be below control_high, got {self.control_low} and {self.control_high}.")
-        if not all(scale > 0 for scale in (*self.state_scale, self.time_scale)):
-            raise ValueError(
-                f"state_scale and time_scale must be positive, got {self.state_scale} and {self.time_scale}."
-            )
 
     @property
     def H_cycles(self) -> int:
@@ -165,16 +141,7 @@ class ModelConfig:
         shape = (TWO_LEVEL_SIZES if changes.get("use_two_level") else SIZES)[size]
         given = {"state_dim": state_dim, "control_dim": control_dim, "control_horizon": control_horizon}
         if problem is not None:
-            check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
-            from_problem = {
-                "state_dim": problem.state_dim,
-                "control_dim": problem.control_dim,
-                "control_horizon": problem.horizon,
-                "control_low": problem.control_low,
-                "control_high": problem.control_high,
-                "state_scale": problem.state_scale,
-                "time_scale": problem.duration,
-            }
+            from_problem = interface_of(problem)
             bounds = {name: tuple(changes[name]) for name in ("control_low", "control_high") if name in changes}
             for name, value in (given | bounds).items():
                 if value is not None and value != from_problem[name]:
@@ -191,19 +158,3 @@ class ModelConfig:
             "state_scale": (1.0,) * dims["state_dim"],
         }
         return cls.from_dict({**shape, **dims, **free, **changes})
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> Self:
-        """Build from a mapping; an unknown or missing key is a ``ValueError`` that lists the known ones."""
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(settings) - set(known))
-        if unknown:
-            raise ValueError(f"unknown model setting {', '.join(unknown)}; known are {', '.join(known)}.")
-        try:
-            return cls(**settings)
-        except TypeError as error:
-            raise ValueError(f"incomplete model settings: {error}.") from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """A plain mapping, for JSON."""
-        return asdict(self)

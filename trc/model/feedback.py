@@ -69,9 +69,9 @@ class Observation(NamedTuple):
     Parameters
     ----------
     states : Tensor ``[B, T+1, n]`` or ``[B, n]``
-        As the simulator gave them.
+        Where the controls lead, as the simulator gave it.
     error : Tensor ``[B, n]``
-        Terminal error.
+        Terminal error as it is shown.
     features : Tensor ``[B, f]``
         What the network sees of it, scaled.
     """
@@ -88,6 +88,27 @@ def terminal_error(
     states = simulator(initial, controls)
     error = (states[:, -1] if states.ndim == 3 else states) - target
     return Observation(states, error, error / state_scale)
+
+
+def shuffled_error(
+    simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, state_scale: Tensor
+) -> Observation:
+    """Simulate, and show for each instance the terminal error of the batch's *next* one: a control experiment.
+
+    What is shown is distributed like a terminal error and says nothing about the plan at hand.
+    """
+    if len(initial) < 2:
+        raise ValueError('feedback "shuffled" shows the error of another instance: give at least two at a time.')
+    seen = terminal_error(simulator, initial, target, controls, state_scale)
+    return seen._replace(error=seen.error.roll(-1, 0), features=seen.features.roll(-1, 0))
+
+
+def wrong_error(
+    simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, state_scale: Tensor
+) -> Observation:
+    """Show by how much half the controls would miss the target, as if of a weaker actuator: a control experiment."""
+    seen = terminal_error(simulator, initial, target, controls / 2, state_scale)
+    return seen._replace(states=simulator(initial, controls))
 
 
 class Feedback(NamedTuple):
@@ -109,4 +130,6 @@ class Feedback(NamedTuple):
 FEEDBACKS: dict[str, Feedback | None] = {
     "none": None,
     "error": Feedback(size=lambda n, m, T: n, observe=terminal_error),
+    "shuffled": Feedback(size=lambda n, m, T: n, observe=shuffled_error),
+    "wrong": Feedback(size=lambda n, m, T: n, observe=wrong_error),
 }

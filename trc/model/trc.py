@@ -7,16 +7,17 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_count, check_tensor
+from ..checks import check_count
 from ..problems import Problem
 from ..simulation import Dynamics
 from .config import TRM_STYLE, ModelConfig
 from .feedback import FEEDBACKS, Simulator
+from .interface import ControlNetwork
 from .layers import perceptron, seeded
 from .recursion import SingleLevel, TwoLevel
 
 
-class TinyRecursiveControl(nn.Module):
+class TinyRecursiveControl(ControlNetwork):
     """A network of 0.1 to 2.6 million parameters that proposes and refines whole control sequences.
 
     Parameters
@@ -38,21 +39,14 @@ class TinyRecursiveControl(nn.Module):
     """
 
     def __init__(self, config: ModelConfig, problem: Problem | None = None) -> None:
-        super().__init__()
-        self.config = config
-        self.problem = problem
-        self.needs_simulator = False  # set by training with feedback, kept in checkpoints
+        super().__init__(config, problem)
         d, hidden = config.latent_dim, config.hidden_dim
         flat = config.control_horizon * config.control_dim
         self.encode_state = perceptron(2 * config.state_dim + 1, hidden, d)
         self.initial_controls = perceptron(d, hidden, flat)
         self.recursion = (TwoLevel if config.use_two_level else SingleLevel)(config)
         self.decode = perceptron(d + flat if config.decoder == "residual" else d, hidden, flat)
-        self._start_small()
-        low, high = torch.tensor(config.control_low), torch.tensor(config.control_high)
-        self.register_buffer("control_low", low, persistent=False)
-        self.register_buffer("control_high", high, persistent=False)
-        self.register_buffer("state_scale", torch.tensor(config.state_scale), persistent=False)
+        self.start_small(self.initial_controls[-1], self.decode[-1])
 
     @classmethod
     def create(cls, size: str, *, problem: Problem | None = None, seed: int | None = None, **settings: Any) -> Self:
@@ -144,17 +138,14 @@ class TinyRecursiveControl(nn.Module):
             trajectories, ``all_states`` ``[B, K, T+1, n]``.
         """
         config = self.config
-        check_tensor(current_state, (None, config.state_dim), "current_state")
-        check_tensor(target_state, (len(current_state), config.state_dim), "target_state")
+        self.check_states(current_state, target_state)
         asked, dtype = current_state.dtype, self.control_low.dtype
-        if target_state.dtype != asked:
-            raise ValueError(f"current_state is {asked} but target_state {target_state.dtype}; convert one with .to().")
         current_state, target_state = current_state.to(dtype), target_state.to(dtype)
         iterations = config.num_outer_cycles if iterations is None else check_count(iterations, "iterations", 0)
         simulator = self._simulator(dynamics_fn)
 
-        problem = self.encode_state(self._inputs(current_state, target_state, time_remaining))  # (B, d)
-        latents, controls = self.recursion.start(problem), self._within_bounds(self.initial_controls(problem))
+        problem = self.encode_state(self.scaled_inputs(current_state, target_state, time_remaining))  # (B, d)
+        latents, controls = self.recursion.start(problem), self.within_bounds(self.initial_controls(problem))
         all_controls, all_latents, observations = [controls], [latents], []
         for k in range(iterations):
             features = None
@@ -183,9 +174,10 @@ class TinyRecursiveControl(nn.Module):
                 output["all_states"] = torch.stack([seen.states for seen in observations], 1)
         return {name: tensor.to(asked) for name, tensor in output.items()}
 
-    def num_parameters(self) -> int:
-        """Number of trainable parameters."""
-        return sum(parameter.numel() for parameter in self.parameters())
+    @property
+    def uses_feedback(self) -> bool:
+        """Whether the simulator tells the network something between iterations."""
+        return self.config.feedback != "none"
 
     def parameter_table(self) -> list[tuple[str, int]]:
         """Parts of the network and their parameters, in the order of the data's way; they add up to the total."""
@@ -204,35 +196,10 @@ class TinyRecursiveControl(nn.Module):
             ("decoder", count(self.decode)),
         ]
 
-    def _start_small(self) -> None:
-        """Begin near zero controls and with small refinements.
-
-        Otherwise the first steps run into the bounds, where clipping passes no gradient, and training stays there.
-        """
-        for decoder in (self.initial_controls, self.decode):
-            with torch.no_grad():
-                decoder[-1].weight.mul_(0.1)
-                decoder[-1].bias.mul_(0.1)
-
-    def _inputs(self, current: Tensor, target: Tensor, time_remaining: Tensor | float | None) -> Tensor:
-        """Scaled current state, target state and time ``[B, 2n + 1]``."""
-        time = self.config.time_scale if time_remaining is None else time_remaining
-        time = torch.as_tensor(time, dtype=current.dtype, device=current.device).reshape(-1, 1)
-        if len(time) not in (1, len(current)):
-            raise ValueError(f"time_remaining needs one value or one an instance ({len(current)}), got {len(time)}.")
-        check_tensor(time, (None, 1), "time_remaining")
-        time = time.expand(len(current), 1) / self.config.time_scale
-        return torch.cat((current / self.state_scale, target / self.state_scale, time), -1)
-
-    def _within_bounds(self, decoded: Tensor) -> Tensor:
-        """Controls ``[B, T, m]`` from what a decoder wrote ``[B, T·m]``, inside their bounds by a tanh."""
-        unit = torch.tanh(decoded).unflatten(-1, (self.config.control_horizon, -1))
-        return self.control_low + (unit + 1) / 2 * (self.control_high - self.control_low)
-
     def _refine(self, z: Tensor, controls: Tensor, scaled: Tensor) -> Tensor:
         """The next controls ``[B, T, m]``, from the latent and the current ones (also `scaled`, ``[B, T·m]``)."""
         if self.config.decoder == "full":
-            return self._within_bounds(self.decode(z))
+            return self.within_bounds(self.decode(z))
         residual = torch.tanh(self.decode(torch.cat((z, scaled), -1))).view_as(controls)
         step = residual * (self.control_high - self.control_low) / 4  # at most half a symmetric bound
         return (controls + step).clamp(self.control_low, self.control_high)
@@ -243,7 +210,7 @@ class TinyRecursiveControl(nn.Module):
 
     def _simulator(self, dynamics_fn: Dynamics | None) -> Simulator | None:
         """What simulates between iterations, or None where feedback is off or no simulator is known."""
-        if self.config.feedback == "none":
+        if not self.uses_feedback:
             return None
         if dynamics_fn is not None or self.problem is not None:
             return Simulator(self.problem, dynamics_fn)

@@ -19,7 +19,7 @@ from ..losses import (
     trajectory_loss,
     value_loss,
 )
-from ..model import Simulator, TinyRecursiveControl, ValuePredictor
+from ..model import ControlNetwork, Simulator, ValuePredictor
 from ..simulation import Dynamics
 
 Cost = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -101,7 +101,7 @@ class Objective:
 
     Parameters
     ----------
-    model : TinyRecursiveControl
+    model : TinyRecursiveControl or FeedForward
     config : TrainingConfig
     simulator : Simulator
         For the feedback, and for the costs of the iterates.
@@ -111,7 +111,7 @@ class Objective:
         Trained along with the weight ``config.value_weight``.
     """
 
-    model: TinyRecursiveControl
+    model: ControlNetwork
     config: Any
     simulator: Simulator
     cost: Cost | None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checks import check_count, check_kind, check_tensor
 from ..datasets import ARRAYS, TEST_SEED, Dataset
-from ..model import ModelConfig, Simulator, TinyRecursiveControl, ValuePredictor
+from ..model import ControlNetwork, InterfaceConfig, Simulator, TinyRecursiveControl, ValuePredictor
 from ..problems import Problem
 from .config import History, TrainingConfig
 from .folder import RunFolder
@@ -24,7 +24,7 @@ TENSORS = ("initial_states", "target_states", "control_sequences", "costs", "sta
 
 
 def train(
-    model: TinyRecursiveControl,
+    model: ControlNetwork,
     data: Dataset,
     problem: Problem | None = None,
     *,
@@ -38,7 +38,7 @@ def train(
 
     Parameters
     ----------
-    model : TinyRecursiveControl
+    model : TinyRecursiveControl or FeedForward
     data : Dataset
     problem : Problem, optional
         The simulator for the feedback; the model's own, or the dataset's, by default.
@@ -62,7 +62,7 @@ def train(
         another run.
     """
     config = TrainingConfig.from_options(**options)
-    check_kind(model, TinyRecursiveControl, "model", "make it with trc.TinyRecursiveControl.create_medium")
+    check_kind(model, ControlNetwork, "model", "make it with trc.TinyRecursiveControl.create_medium")
     check_kind(data, Dataset, "data", "make it with trc.generate_dataset, or read it with trc.load_dataset")
     check_count(jobs, "jobs")
     problem = problem or model.problem or data.problem
@@ -84,7 +84,7 @@ def train(
         "data": data.recipe | {"sha256": digest(getattr(data, name) for name in ARRAYS)},
     }
     model.problem = problem
-    model.needs_simulator = model.config.feedback != "none"
+    model.needs_simulator = model.uses_feedback
 
     dtype = next(model.parameters()).dtype
     validation, training = (
@@ -104,11 +104,12 @@ def train(
     )
 
 
-def trained_together(model: TinyRecursiveControl, value_predictor: ValuePredictor | None) -> nn.ModuleDict:
+def trained_together(model: ControlNetwork, value_predictor: ValuePredictor | None) -> nn.ModuleDict:
     """Model and value predictor as one module."""
     modules = nn.ModuleDict({"model": model})
     if value_predictor is not None:
         check_kind(value_predictor, ValuePredictor, "value_predictor", "make it with trc.ValuePredictor.create")
+        check_kind(model, TinyRecursiveControl, "model", "a value predictor reads the latents of one")
         if value_predictor.latent_dim != model.config.latent_dim:
             raise ValueError(
                 f"the value predictor reads latents of {value_predictor.latent_dim}, the model has "
@@ -118,7 +119,7 @@ def trained_together(model: TinyRecursiveControl, value_predictor: ValuePredicto
     return modules
 
 
-def check_dimensions(config: ModelConfig, initial: Tensor, controls: Tensor) -> None:
+def check_dimensions(config: InterfaceConfig, initial: Tensor, controls: Tensor) -> None:
     """Raise ``ValueError`` unless data have the dimensions of the model."""
     have = (initial.shape[1], controls.shape[2], controls.shape[1])
     want = (config.state_dim, config.control_dim, config.control_horizon)
