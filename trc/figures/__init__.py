@@ -1,6 +1,6 @@
 """Figures from results; the only room that knows matplotlib. ``python -m trc.figures`` draws those of the paper."""
 
-from .ablations import arithmetic, feedback, iteration_curves, process_weight, sizes, untrained
+from .ablations import arithmetic, convergence, feedback, iteration_curves, sizes, untrained
 from .index import FUNCTIONS, Entry, draw, read_index
 from .iteration import iterates, refinement
 from .pages import gains, gap_map, phase_portrait, stationarity
@@ -9,6 +9,7 @@ from .runs import refinement_panels, training_curves
 from .sketches import architecture, two_levels
 from .style import METHODS, PROBLEM_TITLES, color, label, save, save_png, style
 from .tables import QUESTIONS, comparison, contrasts
+from .weights import process_weight
 
 __all__ = [
     "FUNCTIONS",
@@ -21,6 +22,7 @@ __all__ = [
     "color",
     "comparison",
     "contrasts",
+    "convergence",
     "distance",
     "draw",
     "feedback",

@@ -1,4 +1,4 @@
-"""Figures of the experiments that change one thing: the weight of the reward, the feedback, the cycles, the size."""
+"""Figures of the experiments that change one thing: the feedback, the cycles, the size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
-from .style import FORMS, INK, MUTED, PROBLEM_TITLES, WIDTH, iterate_colors, log_axis, style
+from ..tables import select, value_of
+from .style import INK, MUTED, PROBLEM_TITLES, WIDTH, iterate_colors, log_axis, style
 
 #: What the networks of the feedback experiment were trained with and are told, as the figure calls it.
 TOLD = {
@@ -23,97 +23,20 @@ TOLD = {
 #: Networks that differ from the small one along one axis, in order.
 AXES = {
     "the three sizes": (["small", "medium", "large"], INK, "o"),
-    "wider latent alone": (["small", "latent 128", "latent 256"], "#0072b2", "s"),
-    "more blocks alone": (["1 block", "small", "3 blocks", "4 blocks"], "#d55e00", "^"),
+    "wider latent alone": (["small", "latent-128", "latent-256"], "#0072b2", "s"),
+    "more blocks alone": (["blocks-1", "small", "blocks-3", "blocks-4"], "#d55e00", "^"),
 }
 
+#: Feed-forward networks of the experiment on iterations.
 PLAIN = "#777777"
+PLAIN_NAMES = {
+    "plain-parameters": "plain,\nsame parameters",
+    "plain-arithmetic": "plain,\nsame arithmetic",
+    "plain-longer": "plain,\ntrained longer",
+}
 
-
-def rows_where(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
-    """The rows with these values."""
-    for column, value in where.items():
-        frame = frame[frame[column] == value]
-    return frame
-
-
-def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """What becomes of the answer and of the first guess as the iterates' costs count more in the loss.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        ``problem, set, size, form, weight, metric, value, low, high``; the set ``test`` is drawn.
-    runs : DataFrame
-        The same for each ``seed``, without interval.
-    """
-    panels = (
-        ("gap", "gap of the answer (%)", 100),
-        ("first_gap", "gap of the first guess (×)", 1),
-        ("monotone_share", "never rising (%)", 100),
-        ("success", "success (%)", 100),
-    )
-    summary, runs = (rows_where(frame, set="test") for frame in (summary, runs))
-    problems = sorted(set(summary["problem"]), reverse=True)  # the one with all forms first
-    with style():
-        figure, axes = plt.subplots(len(problems), 4, figsize=(WIDTH, 0.7 + 1.9 * len(problems)), squeeze=False)
-        for row, problem in zip(axes, problems, strict=True):
-            for ax, (metric, title, unit) in zip(row, panels, strict=True):
-                where = {"problem": problem, "metric": metric}
-                _weights(ax, rows_where(summary, **where), rows_where(runs, **where), unit)
-                ax.set_title(title, fontweight="normal", fontsize=8.5)
-                if "gap" in metric:
-                    log_axis(ax, "y")
-            row[0].set_ylabel(PROBLEM_TITLES[problem], fontweight="bold", fontsize=9.5)
-        for ax in axes[-1]:
-            ax.set_xlabel("weight")
-        shown = [name for name in FORMS if name in set(summary["form"])]
-        handles = [plt.Line2D([], [], color=FORMS[name][1], marker=FORMS[name][2], markersize=3.5) for name in shown]
-        names = [FORMS[name][0] for name in shown]
-        if "medium" in set(summary["size"]):
-            handles.append(plt.Line2D([], [], color=MUTED, linestyle="none", marker="D", markerfacecolor="white"))
-            names.append("medium network")
-        figure.legend(handles, names, loc="outside lower center", ncols=3)
-        return figure
-
-
-def _weights(ax: Axes, summary: pd.DataFrame, runs: pd.DataFrame, unit: float) -> None:
-    """One panel; all forms start from the weight 0, which is cloning alone."""
-    small = rows_where(summary, size="small")
-    cloned = small[small["weight"] == 0]
-    for form, (_, shade, marker) in FORMS.items():
-        chosen = small[(small["form"] == form) & (small["weight"] > 0)]
-        if chosen.empty:
-            continue
-        chosen = pd.concat([cloned, chosen])
-        low, high = unit * (chosen["value"] - chosen["low"]), unit * (chosen["high"] - chosen["value"])
-        ax.errorbar(
-            chosen["weight"],
-            unit * chosen["value"],
-            [low, high],
-            color=shade,
-            marker=marker,
-            markersize=3.5,
-            elinewidth=0.8,
-        )
-    first = rows_where(runs, size="small", form="first")
-    ax.plot(first["weight"], unit * first["value"], "o", color=FORMS["first"][1], markersize=1.8, alpha=0.5)
-    for _, one in rows_where(summary, size="medium").iterrows():
-        shade = FORMS[one["form"]][1] if one["weight"] else MUTED
-        ends = [[unit * (one["value"] - one["low"])], [unit * (one["high"] - one["value"])]]
-        ax.errorbar(
-            [one["weight"]],
-            [unit * one["value"]],
-            ends,
-            color=shade,
-            marker="D",
-            markersize=4.5,
-            markerfacecolor="white",
-        )
-    ax.set_xscale("symlog", linthresh=0.01, linscale=0.6)
-    ax.xaxis.set_major_locator(FixedLocator([0, 0.01, 0.1, 1, 10]))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels(["0", ".01", ".1", "1", "10"])
+#: How untrained networks start.
+STARTS = {"near-zero": ("near zero, as here", MUTED), "pytorch": ("as PyTorch draws it", "#e69f00")}
 
 
 def feedback(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -126,7 +49,7 @@ def feedback(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     runs : DataFrame
         The same for each ``seed``, without interval.
     """
-    summary, runs = (rows_where(frame, set="test") for frame in (summary, runs))
+    summary, runs = (select(frame, set="test") for frame in (summary, runs))
     problems = list(dict.fromkeys(summary["problem"]))
     with style():
         figure, axes = plt.subplots(
@@ -137,8 +60,8 @@ def feedback(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
                 for height, (trained, told) in enumerate(reversed(TOLD)):
                     where = {"problem": problem, "metric": metric, "trained": trained, "told": told}
                     shade = MUTED if trained == "none" else "#0072b2" if trained == told == "error" else "#cc6677"
-                    (total,) = rows_where(summary, **where).to_dict("records")
-                    _across(ax, height, total, rows_where(runs, **where)["value"], shade)
+                    (total,) = select(summary, **where).to_dict("records")
+                    _across(ax, height, total, select(runs, **where)["value"], shade)
                 ax.grid(axis="y", visible=False)
             log_axis(row[0])
             row[0].set_yticks(range(len(TOLD)), list(reversed(TOLD.values())))
@@ -162,18 +85,18 @@ def iteration_curves(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     Parameters
     ----------
     curves : DataFrame
-        ``problem, variant, iterate, metric, value, low, high``; variants ``K=… n=3`` are drawn.
+        ``problem, variant, iterate, metric, value, low, high``; variants ``K…-n3`` are drawn.
     runs : DataFrame
         The same for each ``seed``, without interval.
     """
     problems = list(dict.fromkeys(curves["problem"]))
-    names = sorted({name for name in curves["variant"] if name.endswith(" n=3")}, key=_outer_cycles)
+    names = sorted({name for name in curves["variant"] if name.endswith("-n3")}, key=_outer_cycles)
     with style():
         figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 2.9), squeeze=False)
         for ax, problem in zip(axes[0], problems, strict=True):
             for name, shade in zip(names, iterate_colors(len(names)), strict=True):
-                curve = rows_where(curves, problem=problem, variant=name)
-                for _, seed in rows_where(runs, problem=problem, variant=name).groupby("seed"):
+                curve = select(curves, problem=problem, variant=name)
+                for _, seed in select(runs, problem=problem, variant=name).groupby("seed"):
                     ax.plot(seed["iterate"], 100 * seed["value"], color=shade, linewidth=0.4, alpha=0.5)
                 low, high = (100 * curve[end] for end in ("low", "high"))
                 ax.fill_between(curve["iterate"], low, high, color=shade, alpha=0.2, linewidth=0)
@@ -192,7 +115,7 @@ def iteration_curves(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 
 def _outer_cycles(variant: str) -> int:
-    return int(variant.partition("K=")[2].partition(" ")[0])
+    return int(variant.removeprefix("K").partition("-")[0])
 
 
 def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> Figure:
@@ -211,17 +134,15 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
     with style():
         figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.4), squeeze=False)
         for ax, problem in zip(axes[0], problems, strict=True):
-            for _, network in rows_where(networks, problem=problem).iterrows():
-                where = {"problem": problem, "variant": network["variant"], "metric": "gap"}
-                kind = network["variant"].partition(",")[0]
-                shade, marker = (PLAIN, "s") if kind == "plain" else ("#0072b2", "o")
-                if network["variant"].endswith("no feedback"):
-                    shade = "#56b4e9"
-                (total,) = rows_where(summary, **where).to_dict("records")
-                x = network["flops"] / 1e6
-                _upright(ax, x, total, rows_where(runs, **where)["value"], shade, marker)
-                text = network["variant"].replace(", ", ",\n")
-                ax.annotate(text, (x, 100 * total["value"]), textcoords="offset points", xytext=(6, 3), fontsize=7)
+            for _, network in select(networks, problem=problem).iterrows():
+                name, x = network["variant"], network["flops"] / 1e6
+                where = {"problem": problem, "variant": name, "metric": "gap"}
+                shade, marker = (PLAIN, "s") if name in PLAIN_NAMES else ("#0072b2", "o")
+                shade = "#56b4e9" if name.endswith("alone") else shade
+                (total,) = select(summary, **where).to_dict("records")
+                _upright(ax, x, total, select(runs, **where)["value"], shade, marker)
+                text, place = _cycles_label(name), (x, 100 * total["value"])
+                ax.annotate(text, place, textcoords="offset points", xytext=(6, 3), fontsize=7, color=shade)
             log_axis(ax)
             log_axis(ax, "y")
             ax.margins(x=0.15)
@@ -229,6 +150,12 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
             ax.set_xlabel("million operations an answer")
         axes[0, 0].set_ylabel("gap to the optimum (%)")
         return figure
+
+
+def _cycles_label(variant: str) -> str:
+    """``3·5`` for three outer and five inner cycles."""
+    outer, _, rest = variant.removeprefix("K").partition("-n")
+    return PLAIN_NAMES.get(variant) or f"{outer}·{rest.replace('-alone', ', no feedback')}"
 
 
 def _upright(
@@ -252,17 +179,17 @@ def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> 
     networks : DataFrame
         ``problem, variant, parameters, flops``.
     """
-    summary, runs = (rows_where(frame, set="test", metric="gap") for frame in (summary, runs))
+    summary, runs = (select(frame, set="test", metric="gap") for frame in (summary, runs))
     problems = list(dict.fromkeys(networks["problem"]))
     with style():
         figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.0), squeeze=False)
         for ax, problem in zip(axes[0], problems, strict=True):
-            counts = rows_where(networks, problem=problem).set_index("variant")["parameters"]
-            values = rows_where(summary, problem=problem).set_index("variant")
+            counts = select(networks, problem=problem).set_index("variant")["parameters"]
+            values = select(summary, problem=problem).set_index("variant")
             for names, shade, marker in AXES.values():
                 ax.plot(counts[names], 100 * values.loc[names, "value"], color=shade, linewidth=1, alpha=0.6)
                 for name in names:
-                    seeds = rows_where(runs, problem=problem, variant=name)["value"]
+                    seeds = select(runs, problem=problem, variant=name)["value"]
                     _upright(ax, counts[name], values.loc[name].to_dict(), seeds, shade, marker)
             log_axis(ax)
             log_axis(ax, "y")
@@ -283,25 +210,66 @@ def untrained(runs: pd.DataFrame) -> Figure:
     runs : DataFrame
         ``problem, start, size, seed, metric, value``.
     """
-    errors = rows_where(runs, metric="terminal_error")
-    problems, starts, names = (list(dict.fromkeys(errors[column])) for column in ("problem", "start", "size"))
+    errors = select(runs, metric="terminal_error")
+    problems, names = (list(dict.fromkeys(errors[column])) for column in ("problem", "size"))
     with style():
         figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 2.6), squeeze=False)
-        shades = dict(zip(starts, (MUTED, "#e69f00"), strict=False))
         for ax, problem in zip(axes[0], problems, strict=True):
-            drawn = rows_where(errors, problem=problem)
+            drawn = select(errors, problem=problem)
             for i, size in enumerate(names):
-                for start, shift in zip(starts, (-0.2, 0.2), strict=False):
-                    values = rows_where(drawn, size=size, start=start)["value"]
+                for (start, (_, shade)), shift in zip(STARTS.items(), (-0.2, 0.2), strict=True):
+                    values = select(drawn, size=size, start=start)["value"]
                     body = ax.violinplot(values, [i + shift], widths=0.36, showextrema=False)["bodies"][0]
-                    body.set(facecolor=shades[start], alpha=0.5)
+                    body.set(facecolor=shade, alpha=0.5)
                     ax.plot([i + shift - 0.12, i + shift + 0.12], [values.mean()] * 2, color=INK, linewidth=1.6)
             ax.set_xticks(range(len(names)), names)
             ax.set_title(PROBLEM_TITLES[problem])
         axes[0, 0].set_ylabel("mean terminal error")
-        handles = [
-            plt.Line2D([], [], color=shade, linestyle="none", marker="o", markersize=4) for shade in shades.values()
-        ]
+        handles = [plt.Line2D([], [], color=shade, linewidth=6, alpha=0.5) for _, shade in STARTS.values()]
         handles.append(plt.Line2D([], [], color=INK))
-        figure.legend(handles, [f"start {start}" for start in starts] + ["mean"], loc="outside lower center", ncols=3)
+        figure.legend(handles, [*(title for title, _ in STARTS.values()), "mean"], loc="outside lower center", ncols=3)
+        return figure
+
+
+#: Variants of the check of convergence.
+VARIANTS = {
+    "base": ("small, feedback", "#0072b2", "o"),
+    "alone": ("no feedback", "#56b4e9", "s"),
+    "shuffled": ("another's error", "#cc6677", "P"),
+    "rewarded": ("reward, weight 1", "#882255", "D"),
+    "K1": ("one refinement", "#aad9a0", "v"),
+    "K7": ("seven refinements", "#225ea8", "^"),
+    "medium": ("medium network", INK, "X"),
+    "plain": ("plain network", PLAIN, "*"),
+}
+
+
+def convergence(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Gap after the paper's training and after a longer one, variant by variant.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``problem, epochs, variant, metric, value, low, high``.
+    runs : DataFrame
+        The same for each ``seed``, without interval.
+    """
+    problems, lengths = list(dict.fromkeys(summary["problem"])), sorted(set(summary["epochs"]))
+    with style():
+        figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.4), squeeze=False)
+        for ax, problem in zip(axes[0], problems, strict=True):
+            for i, (variant, (_, shade, marker)) in enumerate(VARIANTS.items()):
+                where = {"problem": problem, "variant": variant, "metric": "gap"}
+                places = [place + 0.05 * (i - len(VARIANTS) / 2) for place in range(len(lengths))]
+                values = [value_of(summary, **where, epochs=epochs) for epochs in lengths]
+                ax.plot(places, [100 * value for value in values], color=shade, linewidth=0.8, alpha=0.6)
+                for place, epochs in zip(places, lengths, strict=True):
+                    (total,) = select(summary, **where, epochs=epochs).to_dict("records")
+                    _upright(ax, place, total, select(runs, **where, epochs=epochs)["value"], shade, marker)
+            log_axis(ax, "y")
+            ax.set_xticks(range(len(lengths)), [f"{epochs} epochs" for epochs in lengths])
+            ax.set_title(PROBLEM_TITLES[problem])
+        axes[0, 0].set_ylabel("gap to the optimum (%)")
+        handles = [plt.Line2D([], [], color=shade, marker=marker) for _, shade, marker in VARIANTS.values()]
+        figure.legend(handles, [name for name, *_ in VARIANTS.values()], loc="outside lower center", ncols=4)
         return figure
