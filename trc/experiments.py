@@ -74,6 +74,7 @@ def base_recipe(
     size: str = "small",
     feedback: str = "error",
     model: dict[str, Any] | None = None,
+    num_samples: int | None = None,
     **training: Any,
 ) -> Recipe:
     """The network that every experiment varies: small, told the terminal error, cloning controls and states.
@@ -85,6 +86,8 @@ def base_recipe(
     size, feedback : str
     model : dict, optional
         Settings of the network that differ from its size's.
+    num_samples : int, optional
+        Instances to learn from; as many as the preset says by default.
     **training
         Options of :func:`trc.train` that differ from the base's.
     """
@@ -101,7 +104,7 @@ def base_recipe(
         size=size,
         feedback=feedback,
         expert=TEACHERS[problem],
-        num_samples=chosen.num_samples,
+        num_samples=num_samples or chosen.num_samples,
         seed=seed,
         model=model or {},
         training=base | training,
