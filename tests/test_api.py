@@ -23,6 +23,8 @@ def test_public_name_is_documented(name):
     text = inspect.getdoc(found) or ""
     assert text and not text.startswith(f"{name}("), f"{name} has no docstring of its own"
     if "Parameters\n---" in text:
+        bases = [base for base in getattr(found, "__mro__", ()) if base.__module__.startswith("trc.")]
+        text += "".join(inspect.getdoc(base) or "" for base in bases)  # what is inherited is documented there
         undocumented = [p for p in inspect.signature(found).parameters if not re.search(rf"\b{p}\b", text)]
         assert not undocumented, f"the docstring of {name} does not name {', '.join(undocumented)}"
 

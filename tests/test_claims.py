@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 import trc
-from trc.claims import Number, read_claims
+from trc.claims import Number, read_claims, read_promises
 from trc.claims.__main__ import main, readme_table, with_table
+from trc.claims.claim import values_of
 from trc.results import Record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,15 @@ CLAIM = {
     },
     "holds": "a < b",
 }
+PROMISE = {
+    "id": "a-is-small",
+    "source": "A document",
+    "text": "a costs 20 %.",
+    "verdict": "fails",
+    "measured": "{a}.",
+    "numbers": {"a": {"table": "tiny/runs", "row": "a 'gap'", "show": "percent 0"}},
+    "holds": "a < 0.2",
+}
 
 
 @pytest.fixture
@@ -36,12 +46,18 @@ def root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Record(tmp_path / "results" / "tiny").write({"runs": FRAME}, parameters={})
     claim(tmp_path)
+    promise(tmp_path)
     return tmp_path
 
 
 def claim(root, **changes):
     text = yaml.safe_dump({"claims": [CLAIM | changes], "checkpoints": []})
     (root / "book" / "claims.yml").write_text(text)
+
+
+def promise(root, **changes):
+    rows = [PROMISE | changes] if changes else []
+    (root / "book" / "promises.yml").write_text(yaml.safe_dump({"promises": rows}))
 
 
 # The book's own
@@ -57,6 +73,11 @@ def test_claim_is_said_on_its_page(claim):
     page = (ROOT / f"{claim.page}.md").read_text()
     assert f"{{claim}}`{claim.id}`" in page, f"{claim.page} does not say {claim.id}"
     assert f"file: {claim.page}\n" in (ROOT / "_toc.yml").read_text()
+
+
+@pytest.mark.parametrize("promise", read_promises(ROOT), ids=lambda promise: promise.id)
+def test_verdict_is_borne_out(promise):
+    assert not promise.wrong(ROOT)
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda checkpoint: checkpoint.id)
@@ -81,7 +102,7 @@ def test_readme_has_the_table_of_the_claims():
 
 def test_claim_puts_its_numbers_in(root):
     ((found,), _) = read_claims(root)
-    assert found.values(root) == {"a": 0.25, "b": 0.5}
+    assert values_of(found.numbers, root) == {"a": 0.25, "b": 0.5}
     assert found.sentence(root) == "a costs 25.0\N{NO-BREAK SPACE}%, b 0.500 more."
 
 
@@ -227,4 +248,52 @@ def test_other_model_under_a_checkpoints_name_is_noticed(root):
 def test_result_of_no_experiment_says_how_to_make_it(root):
     claim(root, numbers={name: number | {"table": "gone/runs"} for name, number in CLAIM["numbers"].items()})
     with pytest.raises(FileNotFoundError, match="make experiments PRESET=paper ONLY=gone"):
-        read_claims(root)[0][0].values(root)
+        values_of(read_claims(root)[0][0].numbers, root)
+
+
+# What was announced
+
+
+def test_verdict_is_checked_and_its_finding_written(root, capsys):
+    promise(root, why="It is more.")
+    (found,) = read_promises(root)
+    assert found.finding(root) == "25\N{NO-BREAK SPACE}%. It is more."
+    assert main([]) == 0
+    assert "holds   verdict     a-is-small\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"verdict": "holds"}, "a < 0.2 is False for {'a': 0.25} (book/promises)"),
+        ({"holds": "a < 0.3"}, "a < 0.3 is True for {'a': 0.25} (book/promises)"),
+        ({"holds": "a <"}, "can't be evaluated"),
+        ({"numbers": PROMISE["numbers"] | {"a": {"table": "tiny/runs", "row": "'a gap'"}}}, "fits 0 rows"),
+    ],
+)
+def test_verdict_that_is_not_borne_out_is_broken(root, capsys, change, message):
+    promise(root, **change)
+    assert main([]) == 1
+    assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"verdict": "maybe"}, "unknown verdict of a-is-small 'maybe'; known are holds, fails, open"),
+        ({"verdict": "open"}, "a verdict needs an expression in holds, and one that is open the reason in why"),
+        ({"verdict": "open", "holds": ""}, "the reason in why"),
+        ({"holds": ""}, "a verdict needs an expression"),
+        ({"measured": "{b}"}, "a-is-small names b, which is none of its numbers"),
+        ({"colour": "red"}, "a-is-small must have id, source, text, verdict, of"),
+    ],
+)
+def test_bad_promise_is_refused(root, change, message):
+    promise(root, **change)
+    with pytest.raises(ValueError, match=message):
+        read_promises(root)
+
+
+def test_times_that_no_manifest_records_can_be_read(root):
+    (root / "results" / "tiny" / "timings.csv").write_text("what,seconds\n'a b',2\n")
+    assert Number(table="tiny/timings", row="*", column="seconds").value(root) == 2

@@ -1,8 +1,9 @@
 """What the book's pages show of the artifact: claims with their numbers, how a figure was made, notebooks to download.
 
 ``{claim}`di-gap` `` writes a claim of ``book/claims.yml`` with its numbers put in and a link to the page of all claims;
-``{claims}`` makes that page. ``{made} fig1_methods`` writes a fold below a figure or table: the command, the notebook,
-the commit of its inputs. Each page that runs code gets a link to an ``.ipynb`` twin.
+``{claims}`` makes that page, ``{promises}`` the tables of what was announced. ``{made} fig1_methods`` writes a fold
+below a figure or table: the command, the notebook, the commit of its inputs. Each page that runs code gets a link to
+an ``.ipynb`` twin.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
 
-from trc.claims import Claim, read_claims
+from trc.claims import VERDICTS, Claim, read_claims, read_promises
 from trc.figures import read_index
 from trc.results import read_manifest
+from trc.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,6 +88,25 @@ class ClaimList(Markup):
                         f"`results/{checkpoint.table}.csv` for *{checkpoint.row}*: {metrics}."
                     )
             lines.append("")
+        return self.parse(lines)
+
+
+class PromiseTables(Markup):
+    """What was announced beside what was measured, a table for each document."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the tables."""
+        promises = read_promises(ROOT)
+        if wrong := [f"{one.id}: {reason}" for one in promises if (reason := one.wrong(ROOT))]:
+            raise self.error(f"book/promises.yml: {wrong[0]}")
+        lines = []
+        for source in dict.fromkeys(one.source for one in promises):
+            rows = [
+                [one.text, one.finding(ROOT), f"[{VERDICTS[one.verdict]}]{{.verdict-{one.verdict}}}"]
+                for one in promises
+                if one.source == source
+            ]
+            lines += [f"**{source}**", "", *markdown(["it says", "measured", "verdict"], rows, left=3).splitlines(), ""]
         return self.parse(lines)
 
 
@@ -166,6 +187,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register it all."""
     app.add_role("claim", ClaimRole())
     app.add_directive("claims", ClaimList)
+    app.add_directive("promises", PromiseTables)
     app.add_directive("made", Made)
     app.connect("builder-inited", read_in_parallel)
     app.connect("html-page-context", add_twin, priority=100)

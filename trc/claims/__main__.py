@@ -11,7 +11,8 @@ from ..results import project_root
 from ..tables import markdown
 from .checkpoint import Checkpoint
 from .claim import Claim
-from .listing import read_claims
+from .listing import read_claims, read_promises
+from .promise import Promise
 
 
 def readme_table(claims: list[Claim], root: Path) -> str:
@@ -42,14 +43,15 @@ def with_table(readme: str, table: str) -> str:
 def verify(root: Path) -> list[str]:
     """Check everything, print a line each, and return what is wrong."""
     claims, checkpoints = read_claims(root)
-    broken = [line for claim in claims for line in _report("claim", claim, root)]
-    return broken + [line for checkpoint in checkpoints for line in _report("checkpoint", checkpoint, root)]
+    broken = [line for claim in claims for line in _report("claim", claim, claim.page, root)]
+    broken += [line for one in read_promises(root) for line in _report("verdict", one, "book/promises", root)]
+    return broken + [line for one in checkpoints for line in _report("checkpoint", one, one.page, root)]
 
 
-def _report(kind: str, one: Claim | Checkpoint, root: Path) -> list[str]:
+def _report(kind: str, one: Claim | Promise | Checkpoint, page: str, root: Path) -> list[str]:
     wrong = one.wrong(root)
-    print(f"{'BROKEN' if wrong else 'holds '}  {kind:10}  {one.id}" + (f": {wrong} ({one.page})" if wrong else ""))
-    return [f"{one.id}, on the page {one.page}: {wrong}"] if wrong else []
+    print(f"{'BROKEN' if wrong else 'holds '}  {kind:10}  {one.id}" + (f": {wrong} ({page})" if wrong else ""))
+    return [f"{one.id}, on the page {page}: {wrong}"] if wrong else []
 
 
 def main(arguments: list[str] | None = None) -> int:

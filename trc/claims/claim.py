@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..results import read_table
+from ..results import read_manifest, read_table
 from ..tables import number, percent
 
 #: How a number is written, by name; the digits follow the name in ``claims.yml``. Points are of a
@@ -34,7 +35,7 @@ class Number:
     table : str
         ``experiment/table``.
     row : str
-        The values of the table's first columns, in their order; ``*`` is any.
+        The values of the table's first columns, in their order, as words of a shell; ``*`` is any.
     column : str
     take : {"max", "min", "mean"}, optional
         What to take of several rows; without it exactly one must fit.
@@ -57,8 +58,9 @@ class Number:
             If the row does not single it out.
         """
         experiment, _, name = self.table.partition("/")
-        rows = read_table(experiment, f"{name}.csv", root)
-        words = str(self.row).split()
+        timed = f"{name}.csv" not in read_manifest(experiment, root)["tables"]  # no manifest records times
+        rows = read_table(experiment, f"{name}.csv", root, check=not timed)
+        words = shlex.split(self.row)
         for column, wanted in zip(rows.columns, words, strict=False):
             rows = rows[(rows[column].astype(str) == wanted) | (wanted == "*")]
         if len(words) > rows.shape[1]:
@@ -76,6 +78,33 @@ class Number:
         """The number as it is written."""
         how, digits = self.show.split()
         return SHOWN[how](value, int(digits))
+
+
+def values_of(numbers: Mapping[str, Number], root: Path) -> dict[str, float]:
+    """Numbers by name."""
+    return {name: wanted.value(root) for name, wanted in numbers.items()}
+
+
+def filled(text: str, numbers: Mapping[str, Number], root: Path) -> str:
+    """A text with its numbers put in, as they are written."""
+    return text.format(**{name: numbers[name].text(value) for name, value in values_of(numbers, root).items()})
+
+
+def is_true(expression: str, values: Mapping[str, float]) -> bool:
+    """Whether an expression of numbers holds.
+
+    Raises
+    ------
+    ValueError
+        If it can't be evaluated, or is no comparison.
+    """
+    try:
+        found = pd.eval(expression, engine="python", local_dict=dict(values), global_dict={})
+    except Exception as error:  # pandas raises many kinds for what it can't read
+        raise ValueError(f"the expression {expression!r} can't be evaluated ({error}).") from None
+    if not isinstance(found, bool | np.bool_):
+        raise ValueError(f"the expression {expression!r} is no comparison; write < or > in place of not.")
+    return bool(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,35 +132,18 @@ class Claim:
     holds: str
     readme: bool = False
 
-    def values(self, root: Path) -> dict[str, float]:
-        """The numbers by name."""
-        return {name: wanted.value(root) for name, wanted in self.numbers.items()}
-
     def sentence(self, root: Path) -> str:
         """The claim as the book says it, its numbers put in."""
-        return self.text.format(**{name: self.numbers[name].text(v) for name, v in self.values(root).items()})
+        return filled(self.text, self.numbers, root)
 
     def is_true(self, root: Path) -> bool:
-        """Whether the expression holds.
-
-        Raises
-        ------
-        ValueError
-            If it can't be evaluated, or is no comparison.
-        """
-        values = self.values(root)
-        try:
-            found = pd.eval(self.holds, engine="python", local_dict=values, global_dict={})
-        except Exception as error:  # pandas raises many kinds for what it can't read
-            raise ValueError(f"the expression {self.holds!r} can't be evaluated ({error}).") from None
-        if not isinstance(found, bool | np.bool_):
-            raise ValueError(f"the expression {self.holds!r} is no comparison; write < or > in place of not.")
-        return bool(found)
+        """Whether the expression holds for the committed results."""
+        return is_true(self.holds, values_of(self.numbers, root))
 
     def wrong(self, root: Path) -> str:
         """What is wrong with the claim; empty if it holds."""
         try:
             self.sentence(root)
-            return "" if self.is_true(root) else f"{self.holds} is false for {self.values(root)}"
+            return "" if self.is_true(root) else f"{self.holds} is false for {values_of(self.numbers, root)}"
         except (ValueError, OSError) as error:
             return str(error)

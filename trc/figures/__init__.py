@@ -8,7 +8,7 @@ from .paper import distance, learning, methods
 from .runs import refinement_panels, training_curves
 from .sketches import architecture, two_levels
 from .style import METHODS, PROBLEM_TITLES, color, label, save, save_png, style
-from .tables import QUESTIONS, comparison, contrasts
+from .tables import QUESTIONS, comparison, contrasts, cycles, size_costs, weight_table
 from .weights import process_weight
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "comparison",
     "contrasts",
     "convergence",
+    "cycles",
     "distance",
     "draw",
     "feedback",
@@ -40,10 +41,12 @@ __all__ = [
     "refinement_panels",
     "save",
     "save_png",
+    "size_costs",
     "sizes",
     "stationarity",
     "style",
     "training_curves",
     "two_levels",
     "untrained",
+    "weight_table",
 ]

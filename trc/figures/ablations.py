@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..tables import select, value_of
-from .style import INK, MUTED, PROBLEM_TITLES, WIDTH, iterate_colors, log_axis, style
+from .style import INK, MUTED, PLAIN, PLAIN_NAMES, PROBLEM_TITLES, WIDTH, cycles_label, iterate_colors, log_axis, style
 
 #: What the networks of the feedback experiment were trained with and are told, as the figure calls it.
 TOLD = {
@@ -25,14 +25,6 @@ AXES = {
     "the three sizes": (["small", "medium", "large"], INK, "o"),
     "wider latent alone": (["small", "latent-128", "latent-256"], "#0072b2", "s"),
     "more blocks alone": (["blocks-1", "small", "blocks-3", "blocks-4"], "#d55e00", "^"),
-}
-
-#: Feed-forward networks of the experiment on iterations.
-PLAIN = "#777777"
-PLAIN_NAMES = {
-    "plain-parameters": "plain,\nsame parameters",
-    "plain-arithmetic": "plain,\nsame arithmetic",
-    "plain-longer": "plain,\ntrained longer",
 }
 
 #: How untrained networks start.
@@ -141,7 +133,7 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
                 shade = "#56b4e9" if name.endswith("alone") else shade
                 (total,) = select(summary, **where).to_dict("records")
                 _upright(ax, x, total, select(runs, **where)["value"], shade, marker)
-                text, place = _cycles_label(name), (x, 100 * total["value"])
+                text, place = cycles_label(name).replace(", ", ",\n"), (x, 100 * total["value"])
                 ax.annotate(text, place, textcoords="offset points", xytext=(6, 3), fontsize=7, color=shade)
             log_axis(ax)
             log_axis(ax, "y")
@@ -150,12 +142,6 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
             ax.set_xlabel("million operations an answer")
         axes[0, 0].set_ylabel("gap to the optimum (%)")
         return figure
-
-
-def _cycles_label(variant: str) -> str:
-    """``3·5`` for three outer and five inner cycles."""
-    outer, _, rest = variant.removeprefix("K").partition("-n")
-    return PLAIN_NAMES.get(variant) or f"{outer}·{rest.replace('-alone', ', no feedback')}"
 
 
 def _upright(

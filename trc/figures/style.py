@@ -37,6 +37,14 @@ FORMS: dict[str, tuple[str, str, str]] = {
     "hinge": ("hinge on rises", "#aa8800", "P"),
 }
 
+#: Feed-forward networks of the experiment on iterations.
+PLAIN = "#777777"
+PLAIN_NAMES = {
+    "plain-parameters": "plain, same parameters",
+    "plain-arithmetic": "plain, same arithmetic",
+    "plain-longer": "plain, trained longer",
+}
+
 PROBLEM_TITLES = {"double_integrator": "Double integrator", "van_der_pol": "Van der Pol"}
 
 INK, MUTED, RULE = "#222222", "#6b6b6b", "#d9d9d9"
@@ -94,6 +102,12 @@ def label(method: str) -> str:
 def color(method: str) -> str:
     """Colour of a method."""
     return METHODS[method][1]
+
+
+def cycles_label(variant: str) -> str:
+    """``3 × 5`` for a network of three outer and five inner cycles."""
+    outer, _, inner = variant.removeprefix("K").partition("-n")
+    return PLAIN_NAMES.get(variant) or f"{outer} × {inner.replace('-alone', ', no feedback')}"
 
 
 def iterate_colors(count: int) -> list[tuple[float, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from ..tables import interval, number, percent, times
-from .style import METHODS, PROBLEM_TITLES, label
+from .style import FORMS, METHODS, PROBLEM_TITLES, cycles_label, label
 
 #: Evaluation sets and questions as the tables call them.
 SETS = {"test": "1 ×", "wide": "1.5 ×", "wider": "2 ×"}
@@ -66,6 +66,81 @@ def contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
                 sure = change["low"] > 0 or change["high"] < 0
                 row[f"gap, {title}"] = _with_interval(change, _change) + ("" if sure else " ?")
             rows.append(row)
+    return _without_repeats(pd.DataFrame(rows), "problem")
+
+
+def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """What each form and weight of the loss gives: answer, first guess, monotone share and success.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``problem, set, size, form, weight, metric, value, low, high``; the set ``test`` is shown.
+    """
+    test = summary[summary["set"] == "test"]
+    found = test.set_index(["problem", "size", "form", "weight", "metric"])
+    rows = []
+    for problem, size, form, weight in dict.fromkeys(key[:-1] for key in found.index):
+        gap, first, monotone, success = (
+            found.loc[(problem, size, form, weight, metric)]
+            for metric in ("gap", "first_gap", "monotone_share", "success")
+        )
+        rows.append(
+            {
+                "problem": PROBLEM_TITLES[problem],
+                "loss": ("" if size == "small" else f"{size} network, ")
+                + (FORMS[form][0] if weight else "cloning alone"),
+                "weight": f"{weight:g}",
+                "cost above the optimum's": _with_interval(gap, _share(gap["value"])),
+                "first guess": _with_interval(first, times),
+                "never rising": percent(monotone["value"], 1),
+                "success": percent(success["value"], 1),
+            }
+        )
+    return _without_repeats(pd.DataFrame(rows), "problem")
+
+
+def cycles(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
+    """Networks of more and fewer cycles, and plain ones: what they cost and what they reach.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``problem, variant, metric, value, low, high``.
+    networks : DataFrame
+        ``problem, variant, parameters, flops``.
+    """
+    return _networks(summary, networks, cycles_label)
+
+
+def size_costs(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
+    """Networks of several sizes: what they cost and what they reach.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``problem, set, variant, metric, value, low, high``; the set ``test`` is shown.
+    networks : DataFrame
+        ``problem, variant, parameters, flops``.
+    """
+    return _networks(summary[summary["set"] == "test"], networks, lambda variant: variant.replace("-", " "))
+
+
+def _networks(summary: pd.DataFrame, networks: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:
+    found = summary.set_index(["problem", "variant", "metric"])
+    rows = []
+    for _, network in networks.iterrows():
+        gap, success = (found.loc[(network["problem"], network["variant"], metric)] for metric in ("gap", "success"))
+        rows.append(
+            {
+                "problem": PROBLEM_TITLES[network["problem"]],
+                "network": name(network["variant"]),
+                "thousand parameters": number(network["parameters"] / 1e3, 3),
+                "million operations": number(network["flops"] / 1e6, 2),
+                "cost above the optimum's": _with_interval(gap, _share(gap["value"])),
+                "success": _with_interval(success, lambda value: percent(value, 1)),
+            }
+        )
     return _without_repeats(pd.DataFrame(rows), "problem")
 
 
