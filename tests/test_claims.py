@@ -265,8 +265,9 @@ def test_verdict_is_checked_and_its_finding_written(root, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"verdict": "holds"}, "a < 0.2 is False for {'a': 0.25} (book/promises)"),
-        ({"holds": "a < 0.3"}, "a < 0.3 is True for {'a': 0.25} (book/promises)"),
+        ({"verdict": "holds"}, "by {'a': 0.25} it does not hold (book/promises)"),
+        ({"holds": "a < 0.3"}, "by {'a': 0.25} it holds (book/promises)"),
+        ({"fails": "a > 0.3"}, "by {'a': 0.25} it can't tell (book/promises)"),
         ({"holds": "a <"}, "can't be evaluated"),
         ({"numbers": PROMISE["numbers"] | {"a": {"table": "tiny/runs", "row": "'a gap'"}}}, "fits 0 rows"),
     ],
@@ -280,7 +281,7 @@ def test_verdict_that_is_not_borne_out_is_broken(root, capsys, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"verdict": "maybe"}, "unknown verdict of a-is-small 'maybe'; known are holds, fails, open"),
+        ({"verdict": "maybe"}, "unknown verdict of a-is-small 'maybe'; known are holds, fails, undecided, open"),
         ({"verdict": "open"}, "a verdict needs an expression in holds, and one that is open the reason in why"),
         ({"verdict": "open", "holds": ""}, "the reason in why"),
         ({"holds": ""}, "a verdict needs an expression"),

@@ -15,6 +15,7 @@ import yaml
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
+from tidy import ablation
 
 from trc import figures, results
 from trc.figures.__main__ import main
@@ -35,6 +36,8 @@ STATE = ["time", "state_0", "state_1", "target_0", "target_1", "control_0"]
 
 def tables(experiment):
     """A small table of each kind that an experiment writes."""
+    if experiment not in ("comparison", "refinement_curves"):
+        return ablation(experiment)
     names = list(figures.METHODS)
     pair = ("cloned_feedback", "supervised_feedback")
     metrics = ("terminal_error_iqm", "cost_iqm", "terminal_error", "success", "gap")

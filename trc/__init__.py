@@ -16,7 +16,16 @@ from .evaluation import (
 )
 from .experts import Trajectory, ilqr, lqr, lqr_gains, minimum_energy, optimum, riccati
 from .losses import cloning_loss
-from .model import SIZES, FeedForward, ModelConfig, Snapshot, TinyRecursiveControl, ValuePredictor
+from .model import (
+    SIZES,
+    ControlNetwork,
+    FeedForward,
+    FeedForwardConfig,
+    ModelConfig,
+    Snapshot,
+    TinyRecursiveControl,
+    ValuePredictor,
+)
 from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
 from .simulation import Costate, costate, rollout
 from .steps import step_jacobians
@@ -27,9 +36,11 @@ __all__ = [
     "EXPERTS",
     "PROBLEMS",
     "SIZES",
+    "ControlNetwork",
     "Costate",
     "Dataset",
     "FeedForward",
+    "FeedForwardConfig",
     "History",
     "ModelConfig",
     "Problem",

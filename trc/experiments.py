@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .checks import check_choice
 from .datasets import EVALUATION_SETS, EXPERTS, evaluation_set
-from .evaluation import instance_metrics, propose
+from .evaluation import evaluate, propose
 from .evaluation.outcomes import Key, Outcome, join, outcome
 from .model import ControlNetwork
 from .parallel import single_thread
@@ -104,7 +104,7 @@ def base_recipe(
         size=size,
         feedback=feedback,
         expert=TEACHERS[problem],
-        num_samples=num_samples or chosen.num_samples,
+        num_samples=chosen.num_samples if num_samples is None else num_samples,
         seed=seed,
         model=model or {},
         training=base | training,
@@ -208,14 +208,12 @@ def final_outcomes(
     return {key: join(outcomes) for key, outcomes in found.items()}
 
 
-@torch.no_grad()
 def validation_gap(recipe: Recipe, model: ControlNetwork) -> float:
     """The gap to the teacher on the instances that were held out of the training; what choices are made by."""
     held_out, _ = recipe.dataset(models_folder()).split(recipe.training_config().validation_fraction, seed=recipe.seed)
     with single_thread():
-        controls = propose(model, held_out.initial_states, held_out.target_states)[:, -1]
-        found = instance_metrics(model.problem, held_out.initial_states, held_out.target_states, controls)
-    return (found["cost"].mean() / held_out.costs.double().mean() - 1).item()
+        instances = (held_out.initial_states, held_out.target_states)
+        return evaluate(model, model.problem, *instances, reference_cost=held_out.costs)["gap"]
 
 
 def note_training(

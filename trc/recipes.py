@@ -87,12 +87,14 @@ class Recipe:
     def network_config(self) -> ModelConfig | FeedForwardConfig:
         """All settings of the network, those of its size and its problem included."""
         problem = make_problem(self.problem, **self.overrides)
+        if self.size == "feedforward" and self.feedback != "none":
+            raise ValueError(f'a feed-forward network has no feedback: it must be "none", got {self.feedback!r}.')
         if self.size == "feedforward":
             return FeedForwardConfig.from_dict({**interface_of(problem), **self.model})
         return ModelConfig.of_size(self.size, problem=problem, feedback=self.feedback, **self.model)
 
     def meaning(self) -> dict[str, Any]:
-        """Everything that the recipe says, defaults included: two that mean the same are one."""
+        """Everything that the recipe says, defaults of training and network included."""
         whole = {"model": self.network_config().to_dict(), "training": asdict(self.training_config())}
         return json.loads(json.dumps(asdict(self) | whole))
 

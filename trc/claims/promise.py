@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .claim import Number, filled, is_true, values_of
 
-#: What may be said of a promise: its expression is true, or false, or it can't be tested here.
-VERDICTS = {"holds": "holds", "fails": "does not hold", "open": "not tested"}
+#: What may be said of a promise: that it is true, or false, that the data can't tell, or that nothing here tests it.
+VERDICTS = {"holds": "holds", "fails": "does not hold", "undecided": "can't tell", "open": "not tested"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,14 @@ class Promise:
         The document that makes it.
     text : str
         What it says.
-    verdict : {"holds", "fails", "open"}
+    verdict : {"holds", "fails", "undecided", "open"}
     measured : str
         What was measured; ``{name}`` stands for a number.
     numbers : dict of str to Number
     holds : str
         An expression of the numbers that is true if the statement holds; empty if it is not tested.
+    fails : str
+        An expression that is true if it does not hold; by default, that the other one is false.
     why : str
         Why it is not tested, or what else there is to say.
     """
@@ -39,20 +41,27 @@ class Promise:
     measured: str = ""
     numbers: dict[str, Number] = field(default_factory=dict)
     holds: str = ""
+    fails: str = ""
     why: str = ""
 
     def finding(self, root: Path) -> str:
         """What was measured, its numbers put in, and what there is to say of it."""
         return " ".join(part for part in (filled(self.measured, self.numbers, root), self.why) if part)
 
+    def judged(self, root: Path) -> str:
+        """The verdict that the committed results give."""
+        if not self.holds:
+            return "open"
+        values = values_of(self.numbers, root)
+        if is_true(self.holds, values):
+            return "holds"
+        return "fails" if not self.fails or is_true(self.fails, values) else "undecided"
+
     def wrong(self, root: Path) -> str:
         """What is wrong with the verdict; empty if the results bear it out."""
         try:
             self.finding(root)
-            if self.verdict == "open":
-                return ""
-            values = values_of(self.numbers, root)
-            true = is_true(self.holds, values)
-            return "" if true == (self.verdict == "holds") else f"{self.holds} is {true} for {values}"
+            found = self.judged(root)
+            return "" if found == self.verdict else f"by {values_of(self.numbers, root)} it {VERDICTS[found]}"
         except (ValueError, OSError) as error:
             return str(error)

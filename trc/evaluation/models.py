@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -42,7 +43,8 @@ def propose(
     model.eval()
     options = {"return_all_iterations": True, "iterations": iterations, "dynamics_fn": dynamics_fn}
     try:
-        chunks = zip(initial.to(place).split(CHUNK), target.to(place).split(CHUNK), strict=True)
+        count = max(1, math.ceil(len(initial) / CHUNK))
+        chunks = zip(initial.to(place).chunk(count), target.to(place).chunk(count), strict=True)
         iterates = [model(*chunk, **options)["all_controls"] for chunk in chunks]
     finally:
         model.train(was_training)

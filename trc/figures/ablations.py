@@ -16,8 +16,8 @@ TOLD = {
     ("error", "error"): "its plan's error",
     ("shuffled", "shuffled"): "another instance's error",
     ("wrong", "wrong"): "a wrong simulator's error",
-    ("error", "shuffled"): "trained with its own,\ntold another instance's",
-    ("error", "wrong"): "trained with its own,\ntold a wrong simulator's",
+    ("error", "shuffled"): "its own, later another's",
+    ("error", "wrong"): "its own, later a wrong one",
 }
 
 #: Networks that differ from the small one along one axis, in order.
@@ -71,14 +71,14 @@ def _across(ax: Axes, height: float, total: dict[str, float], seeds: pd.Series, 
     ax.plot(100 * seeds, spread, "o", color=shade, markersize=3.8, markeredgecolor="white", markeredgewidth=0.6)
 
 
-def iteration_curves(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+def iteration_curves(curves: pd.DataFrame, curve_runs: pd.DataFrame) -> Figure:
     """Gap by iterate, far beyond the number that the networks were trained with.
 
     Parameters
     ----------
     curves : DataFrame
         ``problem, variant, iterate, metric, value, low, high``; variants ``K…-n3`` are drawn.
-    runs : DataFrame
+    curve_runs : DataFrame
         The same for each ``seed``, without interval.
     """
     problems = list(dict.fromkeys(curves["problem"]))
@@ -88,7 +88,7 @@ def iteration_curves(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         for ax, problem in zip(axes[0], problems, strict=True):
             for name, shade in zip(names, iterate_colors(len(names)), strict=True):
                 curve = select(curves, problem=problem, variant=name)
-                for _, seed in select(runs, problem=problem, variant=name).groupby("seed"):
+                for _, seed in select(curve_runs, problem=problem, variant=name).groupby("seed"):
                     ax.plot(seed["iterate"], 100 * seed["value"], color=shade, linewidth=0.4, alpha=0.5)
                 low, high = (100 * curve[end] for end in ("low", "high"))
                 ax.fill_between(curve["iterate"], low, high, color=shade, alpha=0.2, linewidth=0)
@@ -188,15 +188,15 @@ def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> 
         return figure
 
 
-def untrained(runs: pd.DataFrame) -> Figure:
+def untrained(untrained_runs: pd.DataFrame) -> Figure:
     """How the mean terminal error of untrained networks is distributed over their initial weights.
 
     Parameters
     ----------
-    runs : DataFrame
+    untrained_runs : DataFrame
         ``problem, start, size, seed, metric, value``.
     """
-    errors = select(runs, metric="terminal_error")
+    errors = select(untrained_runs, metric="terminal_error")
     problems, names = (list(dict.fromkeys(errors[column])) for column in ("problem", "size"))
     with style():
         figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 2.6), squeeze=False)
