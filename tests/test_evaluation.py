@@ -186,7 +186,7 @@ def test_comparison_is_drawn_by_its_generator_alone(model, double_integrator, dr
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ({"lqr": None}, "model 'lqr' must be a TinyRecursiveControl, got None; read it with"),
+        ({"lqr": None}, "model 'lqr' must be a ControlNetwork, got None; read it with"),
         ({}, "at least one model, got none"),
     ],
 )

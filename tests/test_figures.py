@@ -189,7 +189,8 @@ def test_index_is_complete():
 def test_headline_of_the_makefile_is_that_of_the_index():
     (line,) = re.findall(r"^HEADLINE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     wanted = {entry.experiment for entry in ENTRIES if entry.tier == "headline"} - {None}
-    assert wanted | {"teachers"} == set(line.split())  # the teachers' optima are what all are judged by
+    # the teachers' optima are what all are judged by, and the verdicts on what was promised have no figure
+    assert wanted | {"teachers", "promises"} == set(line.split())
 
 
 @pytest.mark.parametrize("entry", [e for e in ENTRIES if e.experiment], ids=lambda entry: entry.name)

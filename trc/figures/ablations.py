@@ -27,6 +27,16 @@ AXES = {
     "more blocks alone": (["blocks-1", "small", "blocks-3", "blocks-4"], "#d55e00", "^"),
 }
 
+#: Where the names stand that would lie on each other otherwise: offset in points, and alignment.
+LABELS = {
+    "K3-n3": ((-7, -9), "right"),
+    "K3-n5": ((0, 18), "center"),
+    "K5-n3": ((-7, -9), "right"),
+    "K7-n3": ((8, 8), "left"),
+    "K3-n3-alone": ((-8, -2), "right"),
+    "plain-arithmetic": ((8, -12), "left"),
+}
+
 #: How untrained networks start.
 STARTS = {"near-zero": ("near zero, as here", MUTED), "pytorch": ("as PyTorch draws it", "#e69f00")}
 
@@ -134,7 +144,8 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
                 (total,) = select(summary, **where).to_dict("records")
                 _upright(ax, x, total, select(runs, **where)["value"], shade, marker)
                 text, place = cycles_label(name).replace(", ", ",\n"), (x, 100 * total["value"])
-                ax.annotate(text, place, textcoords="offset points", xytext=(6, 3), fontsize=7, color=shade)
+                shift, side = LABELS.get(name, ((7, 3), "left"))
+                ax.annotate(text, place, textcoords="offset points", xytext=shift, ha=side, fontsize=7, color=shade)
             log_axis(ax)
             log_axis(ax, "y")
             ax.margins(x=0.15)

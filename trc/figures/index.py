@@ -18,7 +18,7 @@ from ..checks import check_choice
 from ..files import require_file, write_text
 from ..results import read_manifest, read_table
 from ..tables import latex, markdown
-from . import ablations, iteration, paper, sketches, tables, weights
+from . import ablations, iteration, paper, sketches, tables
 from .style import save
 
 FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
@@ -32,15 +32,9 @@ FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
     "comparison": tables.comparison,
     "contrasts": tables.contrasts,
     "feedback": ablations.feedback,
-    "process_weight": weights.process_weight,
-    "weight_table": tables.weight_table,
     "iteration_curves": ablations.iteration_curves,
     "arithmetic": ablations.arithmetic,
     "cycles": tables.cycles,
-    "sizes": ablations.sizes,
-    "untrained": ablations.untrained,
-    "size_costs": tables.size_costs,
-    "convergence": ablations.convergence,
 }
 
 
