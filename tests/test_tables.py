@@ -69,3 +69,8 @@ def test_table_as_markdown_and_latex():
         r"\bottomrule",
         r"\end{tabular}",
     ]
+
+
+def test_counts_are_written_in_full():
+    assert tables.count(2_604_062) == "2\N{NO-BREAK SPACE}604\N{NO-BREAK SPACE}062"
+    assert tables.count(-1234.56, 1) == "\N{MINUS SIGN}1\N{NO-BREAK SPACE}234.6"

@@ -29,6 +29,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}".replace("-", _MINUS).replace(",", _SPACE)
 
 
+def count(value: float, decimals: int = 0) -> str:
+    """A large number in full: ``2 604 062``."""
+    return f"{value:z,.{decimals}f}".replace("-", _MINUS).replace(",", _SPACE)
+
+
 def times(value: float) -> str:
     """A ratio: ``7.87 ×``."""
     return f"{number(value)}{_SPACE}×"

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from ..results import read_table
-from ..tables import number, percent
+from ..tables import count, number, percent
 
-#: How a number is written, by name; the digits follow the name in ``claims.yml``. Points are of a
-#: percentage, and a gap of 3 is written as fold 4.
+#: How a number is written, by name; the digits follow the name in ``claims.yml``, those after the point for a count or
+#: a percentage. Points are of a percentage, and a gap of 3 is written as fold 4.
 SHOWN: dict[str, Callable[[float, int], str]] = {
     "number": number,
+    "count": count,
     "percent": percent,
     "points": lambda value, digits: number(100 * value, digits),
     "fold": lambda value, digits: number(1 + value, digits),

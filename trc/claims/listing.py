@@ -78,7 +78,7 @@ def _numbers(owner: Claim | Promise, text: str) -> dict[str, Number]:
     for name, wanted in numbers.items():
         how, _, digits = wanted.show.partition(" ")
         check_choice(how, f"way to show the number {name} of {owner.id}", SHOWN)
-        if not digits.isdecimal() or (how != "percent" and digits == "0"):
+        if not digits.isdecimal() or (how not in ("percent", "count") and digits == "0"):
             raise ValueError(f"{owner.id}, {name}: show must be a way and the digits, as in percent 2")
         if wanted.take is not None:
             check_choice(wanted.take, f"way to take several rows for {name} of {owner.id}", TAKEN)
