@@ -55,7 +55,7 @@ class Preset:
 
 #: ``smoke`` shows that everything runs, ``paper`` gives the numbers of the book.
 SETTINGS = {
-    "smoke": Preset(num_samples=128, epochs=1, num_test=32, seeds="0,1", resamples=20),
+    "smoke": Preset(num_samples=64, epochs=1, num_test=16, seeds="0,1", resamples=10),
     "paper": Preset(num_samples=10_000, epochs=4, num_test=1000, seeds="0,1,2,3,4", resamples=1000),
 }
 
