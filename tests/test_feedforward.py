@@ -31,6 +31,22 @@ def test_budget_without_a_network(problem):
         FeedForward.create_within(10, problem=problem)
 
 
+def test_budget_and_depth_are_counts(problem):
+    with pytest.raises(ValueError, match="depth"):
+        FeedForward.create_within(5_000, problem=problem, depth=0)
+    with pytest.raises(ValueError, match="parameters"):
+        FeedForward.create_within(-1, problem=problem)
+
+
+def test_a_network_of_another_class_is_not_kept(problem, tmp_path):
+    class Other(FeedForward):
+        pass
+
+    with pytest.raises(ValueError, match="holds a TinyRecursiveControl or FeedForward, got a Other"):
+        trc.save_model(Other.create(problem=problem, width=8), tmp_path / "other.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_has_one_iterate_and_asks_nobody(problem, draw):
     network = FeedForward.create(problem=problem, width=8, seed=0)
     output = network(*draw(problem, 3), dynamics_fn=None, return_all_iterations=True)

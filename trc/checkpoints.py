@@ -45,9 +45,18 @@ def save_model(
         How the model was trained, kept beside the configuration.
     value_predictor : ValuePredictor, optional
         What was trained along with it.
+
+    Raises
+    ------
+    ValueError
+        If the model is of another class, a subclass included, since it could not be read back.
     """
+    names = {kind: name for name, (_, kind) in NETWORKS.items()}
+    if type(model) not in names:
+        known = " or ".join(kind.__name__ for kind in names)
+        raise ValueError(f"a checkpoint holds a {known}, got a {type(model).__name__}.")
     header = {
-        "network": next(name for name, (_, kind) in NETWORKS.items() if kind is type(model)),
+        "network": names[type(model)],
         "config": model.config.to_dict(),
         "problem": None if model.problem is None else model.problem.recipe(),
         "needs_simulator": model.needs_simulator,

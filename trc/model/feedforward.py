@@ -80,6 +80,8 @@ class FeedForward(ControlNetwork):
     @classmethod
     def create_within(cls, parameters: int, *, problem: Problem, depth: int = 3, seed: int | None = None) -> Self:
         """The widest network with at most so many parameters. See :meth:`create`."""
+        check_count(parameters, "parameters")
+        check_count(depth, "depth")
         inputs, outputs = 2 * problem.state_dim + 1, problem.horizon * problem.control_dim
         width = 0
         while _count(inputs, width + 1, outputs, depth) <= parameters:
