@@ -70,6 +70,9 @@ def ablation(experiment):
             "networks": networks(crossed(problem=PROBLEMS, variant=names)),
             "untrained_runs": runs(untrained, "terminal_error"),
         }
-    names = ("base", "alone", "shuffled", "rewarded", "K1", "K7", "medium", "plain")
+    if experiment == "rates":
+        trained = crossed(problem=PROBLEMS, variant=("base", "plain"), rate=(0.0025, 0.005))
+        return {"gaps": runs(trained, "gap").rename(columns={"value": "gap"})}
+    names = ("base", "alone", "shuffled", "reward-0.1", "reward-1", "K1", "K7", "medium", "plain")
     variants = crossed(problem=PROBLEMS, epochs=(4, 16), variant=names)
     return {"summary": summary(variants, "gap"), "runs": runs(variants, "gap")}

@@ -8,7 +8,7 @@ from .paper import distance, learning, methods
 from .runs import refinement_panels, training_curves
 from .sketches import architecture, two_levels
 from .style import METHODS, PROBLEM_TITLES, color, label, save, save_png, style
-from .tables import QUESTIONS, comparison, contrasts, cycles, size_costs, weight_table
+from .tables import QUESTIONS, comparison, contrasts, cycles, rates, size_costs, weight_table
 from .weights import process_weight
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "methods",
     "phase_portrait",
     "process_weight",
+    "rates",
     "read_index",
     "refinement",
     "refinement_panels",

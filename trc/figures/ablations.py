@@ -8,7 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..tables import select, value_of
-from .style import INK, MUTED, PLAIN, PLAIN_NAMES, PROBLEM_TITLES, WIDTH, cycles_label, iterate_colors, log_axis, style
+from .style import (
+    INK,
+    MUTED,
+    PLAIN,
+    PLAIN_NAMES,
+    PROBLEM_TITLES,
+    VARIANTS,
+    WIDTH,
+    cycles_label,
+    iterate_colors,
+    log_axis,
+    style,
+)
 
 #: What the networks of the feedback experiment were trained with and are told, as the figure calls it.
 TOLD = {
@@ -165,7 +177,7 @@ def _upright(
 
 
 def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> Figure:
-    """Gap by the number of parameters, along three ways to have more of them.
+    """Gap by the number of parameters and by arithmetic, along three ways to have more of them.
 
     Parameters
     ----------
@@ -178,22 +190,24 @@ def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> 
     """
     summary, runs = (select(frame, set="test", metric="gap") for frame in (summary, runs))
     problems = list(dict.fromkeys(networks["problem"]))
+    costs = {"parameters": "million parameters", "flops": "million operations an answer"}
     with style():
-        figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.0), squeeze=False)
-        for ax, problem in zip(axes[0], problems, strict=True):
-            counts = select(networks, problem=problem).set_index("variant")["parameters"]
+        figure, axes = plt.subplots(len(problems), 2, figsize=(WIDTH, 0.5 + 2.4 * len(problems)), squeeze=False)
+        for row, problem in zip(axes, problems, strict=True):
             values = select(summary, problem=problem).set_index("variant")
-            for names, shade, marker in AXES.values():
-                ax.plot(counts[names], 100 * values.loc[names, "value"], color=shade, linewidth=1, alpha=0.6)
-                for name in names:
-                    seeds = select(runs, problem=problem, variant=name)["value"]
-                    _upright(ax, counts[name], values.loc[name].to_dict(), seeds, shade, marker)
-            log_axis(ax)
-            log_axis(ax, "y")
-            ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
-            ax.set_title(PROBLEM_TITLES[problem])
-            ax.set_xlabel("million parameters")
-        axes[0, 0].set_ylabel("gap to the optimum (%)")
+            for ax, (cost, title) in zip(row, costs.items(), strict=True):
+                counts = select(networks, problem=problem).set_index("variant")[cost]
+                for names, shade, marker in AXES.values():
+                    ax.plot(counts[names], 100 * values.loc[names, "value"], color=shade, linewidth=1, alpha=0.6)
+                    for name in names:
+                        seeds = select(runs, problem=problem, variant=name)["value"]
+                        _upright(ax, counts[name], values.loc[name].to_dict(), seeds, shade, marker)
+                log_axis(ax)
+                log_axis(ax, "y")
+                ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
+                ax.set_title(PROBLEM_TITLES[problem])
+                ax.set_xlabel(title)
+            row[0].set_ylabel("gap to the optimum (%)")
         handles = [plt.Line2D([], [], color=shade, marker=marker) for _, shade, marker in AXES.values()]
         figure.legend(handles, list(AXES), loc="outside lower center", ncols=len(handles))
         return figure
@@ -228,19 +242,6 @@ def untrained(untrained_runs: pd.DataFrame) -> Figure:
         return figure
 
 
-#: Variants of the check of convergence.
-VARIANTS = {
-    "base": ("small, feedback", "#0072b2", "o"),
-    "alone": ("no feedback", "#56b4e9", "s"),
-    "shuffled": ("another's error", "#cc6677", "P"),
-    "rewarded": ("reward, weight 1", "#882255", "D"),
-    "K1": ("one refinement", "#aad9a0", "v"),
-    "K7": ("seven refinements", "#225ea8", "^"),
-    "medium": ("medium network", INK, "X"),
-    "plain": ("plain network", PLAIN, "*"),
-}
-
-
 def convergence(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Gap after the paper's training and after a longer one, variant by variant.
 
@@ -252,12 +253,13 @@ def convergence(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         The same for each ``seed``, without interval.
     """
     problems, lengths = list(dict.fromkeys(summary["problem"])), sorted(set(summary["epochs"]))
+    shown = {name: how for name, how in VARIANTS.items() if name in set(summary["variant"])}
     with style():
         figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.4), squeeze=False)
         for ax, problem in zip(axes[0], problems, strict=True):
-            for i, (variant, (_, shade, marker)) in enumerate(VARIANTS.items()):
+            for i, (variant, (_, shade, marker)) in enumerate(shown.items()):
                 where = {"problem": problem, "variant": variant, "metric": "gap"}
-                places = [place + 0.05 * (i - len(VARIANTS) / 2) for place in range(len(lengths))]
+                places = [place + 0.05 * (i - len(shown) / 2) for place in range(len(lengths))]
                 values = [value_of(summary, **where, epochs=epochs) for epochs in lengths]
                 ax.plot(places, [100 * value for value in values], color=shade, linewidth=0.8, alpha=0.6)
                 for place, epochs in zip(places, lengths, strict=True):
@@ -267,6 +269,6 @@ def convergence(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             ax.set_xticks(range(len(lengths)), [f"{epochs} epochs" for epochs in lengths])
             ax.set_title(PROBLEM_TITLES[problem])
         axes[0, 0].set_ylabel("gap to the optimum (%)")
-        handles = [plt.Line2D([], [], color=shade, marker=marker) for _, shade, marker in VARIANTS.values()]
-        figure.legend(handles, [name for name, *_ in VARIANTS.values()], loc="outside lower center", ncols=4)
+        handles = [plt.Line2D([], [], color=shade, marker=marker) for _, shade, marker in shown.values()]
+        figure.legend(handles, [name for name, *_ in shown.values()], loc="outside lower center", ncols=4)
         return figure

@@ -18,7 +18,7 @@ from ..checks import check_choice
 from ..files import require_file, write_text
 from ..results import read_manifest, read_table
 from ..tables import latex, markdown
-from . import ablations, iteration, paper, sketches, tables
+from . import ablations, iteration, paper, sketches, tables, weights
 from .style import save
 
 FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
@@ -35,6 +35,13 @@ FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
     "iteration_curves": ablations.iteration_curves,
     "arithmetic": ablations.arithmetic,
     "cycles": tables.cycles,
+    "process_weight": weights.process_weight,
+    "weight_table": tables.weight_table,
+    "sizes": ablations.sizes,
+    "size_costs": tables.size_costs,
+    "untrained": ablations.untrained,
+    "convergence": ablations.convergence,
+    "rates": tables.rates,
 }
 
 

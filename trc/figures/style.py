@@ -31,7 +31,7 @@ METHODS: dict[str, tuple[str, str]] = {
 #: Losses that look at all iterates: name, colour and marker.
 FORMS: dict[str, tuple[str, str, str]] = {
     "first": ("reward as proposed", "#882255", "o"),
-    "first-detached": ("reward, first cost as a number", "#44aa99", "s"),
+    "first-detached": ("reward, first cost detached", "#44aa99", "s"),
     "teacher": ("reward, relative to the teacher", "#cc6677", "^"),
     "discounted": ("discounted sum", "#332288", "v"),
     "hinge": ("hinge on rises", "#aa8800", "P"),
@@ -51,6 +51,23 @@ INK, MUTED, RULE = "#222222", "#6b6b6b", "#d9d9d9"
 
 #: Full text width of the paper, in inches.
 WIDTH = 7.0
+
+#: Networks that are trained otherwise, for longer or with other rates: name, colour and marker.
+VARIANTS: dict[str, tuple[str, str, str]] = {
+    "base": ("small, feedback", "#0072b2", "o"),
+    "alone": ("no feedback", "#56b4e9", "s"),
+    "shuffled": ("another's error", "#cc6677", "P"),
+    "reward-0.1": ("reward, weight 0.1", "#ddaa33", "<"),
+    "reward-1": ("reward, weight 1", "#882255", "D"),
+    "K1": ("one refinement", "#aad9a0", "v"),
+    "K7": ("seven refinements", "#225ea8", "^"),
+    "two-level": ("two levels", "#aa4499", "h"),
+    "blocks-4": ("four blocks", "#999933", ">"),
+    "latent-256": ("latent of 256", "#661100", "d"),
+    "medium": ("medium network", INK, "X"),
+    "large": ("large network", MUTED, "p"),
+    "plain": ("plain network", PLAIN, "*"),
+}
 
 _RC = {
     "font.family": "DejaVu Sans",

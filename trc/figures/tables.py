@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from ..tables import interval, number, percent, times
-from .style import FORMS, METHODS, PROBLEM_TITLES, cycles_label, label
+from .style import FORMS, METHODS, PROBLEM_TITLES, VARIANTS, cycles_label, label
 
 #: Evaluation sets and questions as the tables call them.
 SETS = {"test": "1 ×", "wide": "1.5 ×", "wider": "2 ×"}
@@ -80,7 +80,8 @@ def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
     test = summary[summary["set"] == "test"]
     found = test.set_index(["problem", "size", "form", "weight", "metric"])
     rows = []
-    for problem, size, form, weight in dict.fromkeys(key[:-1] for key in found.index):
+    kinds = test.groupby(["problem", "size", "form"], sort=False)["weight"]
+    for problem, size, form, weight in ((*kind, weight) for kind, some in kinds for weight in sorted(set(some))):
         gap, first, monotone, success = (
             found.loc[(problem, size, form, weight, metric)]
             for metric in ("gap", "first_gap", "monotone_share", "success")
@@ -92,7 +93,7 @@ def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
                 + (FORMS[form][0] if weight else "cloning alone"),
                 "weight": f"{weight:g}",
                 "cost above the optimum's": _with_interval(gap, _share(gap["value"])),
-                "first guess": _with_interval(first, times),
+                "first guess": _with_interval(first[["value", "low", "high"]] + 1, times),
                 "never rising": percent(monotone["value"], 1),
                 "success": percent(success["value"], 1),
             }
@@ -124,6 +125,24 @@ def size_costs(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
         ``problem, variant, parameters, flops``.
     """
     return _networks(summary[summary["set"] == "test"], networks, lambda variant: variant.replace("-", " "))
+
+
+def rates(gaps: pd.DataFrame) -> pd.DataFrame:
+    """Mean gap to the teacher on held-out instances, by kind of network and learning rate; the least is in brackets.
+
+    Parameters
+    ----------
+    gaps : DataFrame
+        ``problem, variant, rate, seed, gap``.
+    """
+    mean = gaps.groupby(["problem", "variant", "rate"], sort=False)["gap"].mean().unstack()
+    rows = []
+    for (problem, variant), found in mean.iterrows():
+        row = {"problem": PROBLEM_TITLES[problem], "network": VARIANTS[variant][0]}
+        for rate, gap in found.items():
+            row[f"rate {rate:g}"] = f"[{_share(gap)(gap)}]" if gap == found.min() else _share(gap)(gap)
+        rows.append(row)
+    return _without_repeats(pd.DataFrame(rows), "problem")
 
 
 def _networks(summary: pd.DataFrame, networks: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:

@@ -22,20 +22,21 @@ def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     runs : DataFrame
         The same for each ``seed``, without interval.
     """
-    panels = (
-        ("gap", "gap of the answer (%)", 100),
-        ("first_gap", "gap of the first guess (×)", 1),
-        ("monotone_share", "never rising (%)", 100),
-        ("success", "success (%)", 100),
-    )
+    panels = {
+        "gap": ("gap of the answer (%)", lambda values: 100 * values),
+        "first_gap": ("cost of the first guess (×)", lambda values: 1 + values),  # as a multiple of the optimum's
+        "monotone_share": ("never rising (%)", lambda values: 100 * values),
+        "success": ("success (%)", lambda values: 100 * values),
+    }
     summary, runs = (select(frame, set="test") for frame in (summary, runs))
     problems = sorted(set(summary["problem"]), reverse=True)  # the one with all forms first
     with style():
         figure, axes = plt.subplots(len(problems), 4, figsize=(WIDTH, 0.7 + 1.9 * len(problems)), squeeze=False)
         for row, problem in zip(axes, problems, strict=True):
-            for ax, (metric, title, unit) in zip(row, panels, strict=True):
-                where = {"problem": problem, "metric": metric}
-                _weights(ax, select(summary, **where), select(runs, **where), unit)
+            for ax, (metric, (title, drawn)) in zip(row, panels.items(), strict=True):
+                one, seeds = (select(frame, problem=problem, metric=metric) for frame in (summary, runs))
+                ends = drawn(one[["value", "low", "high"]])
+                _weights(ax, one.assign(**ends), seeds.assign(value=drawn(seeds["value"])))
                 ax.set_title(title, fontweight="normal", fontsize=8.5)
                 if "gap" in metric:
                     log_axis(ax, "y")
@@ -52,7 +53,7 @@ def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         return figure
 
 
-def _weights(ax: Axes, summary: pd.DataFrame, runs: pd.DataFrame, unit: float) -> None:
+def _weights(ax: Axes, summary: pd.DataFrame, runs: pd.DataFrame) -> None:
     """One panel; all forms start from the weight 0, which is cloning alone."""
     small = select(summary, size="small")
     cloned = small[small["weight"] == 0]
@@ -61,10 +62,10 @@ def _weights(ax: Axes, summary: pd.DataFrame, runs: pd.DataFrame, unit: float) -
         if chosen.empty:
             continue
         chosen = pd.concat([cloned, chosen])
-        low, high = unit * (chosen["value"] - chosen["low"]), unit * (chosen["high"] - chosen["value"])
+        low, high = chosen["value"] - chosen["low"], chosen["high"] - chosen["value"]
         ax.errorbar(
             chosen["weight"],
-            unit * chosen["value"],
+            chosen["value"],
             [low, high],
             color=shade,
             marker=marker,
@@ -72,13 +73,13 @@ def _weights(ax: Axes, summary: pd.DataFrame, runs: pd.DataFrame, unit: float) -
             elinewidth=0.8,
         )
     first = select(runs, size="small", form="first")
-    ax.plot(first["weight"], unit * first["value"], "o", color=FORMS["first"][1], markersize=1.8, alpha=0.5)
+    ax.plot(first["weight"], first["value"], "o", color=FORMS["first"][1], markersize=1.8, alpha=0.5)
     for _, one in select(summary, size="medium").iterrows():
         shade = FORMS[one["form"]][1] if one["weight"] else MUTED
-        ends = [[unit * (one["value"] - one["low"])], [unit * (one["high"] - one["value"])]]
+        ends = [[one["value"] - one["low"]], [one["high"] - one["value"]]]
         ax.errorbar(
             [one["weight"]],
-            [unit * one["value"]],
+            [one["value"]],
             ends,
             color=shade,
             marker="D",
