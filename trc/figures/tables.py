@@ -98,7 +98,7 @@ def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
                 "success": percent(success["value"], 1),
             }
         )
-    return _without_repeats(pd.DataFrame(rows), "problem")
+    return _without_repeats(pd.DataFrame(rows), "problem", "loss")
 
 
 def cycles(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
@@ -179,6 +179,6 @@ def _with_interval(row: pd.Series, show: Callable[[float], str]) -> str:
     return show(row["value"]) + spread
 
 
-def _without_repeats(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The table with each value of a column in its first row only."""
-    return table.assign(**{column: table[column].mask(table[column].duplicated(), "")})
+def _without_repeats(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The table with what a column repeats from the row above left out."""
+    return table.assign(**{name: table[name].mask(table[name] == table[name].shift(), "") for name in columns})
