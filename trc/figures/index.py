@@ -40,6 +40,8 @@ FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
     "sizes": ablations.sizes,
     "size_costs": tables.size_costs,
     "untrained": ablations.untrained,
+    "convergence": ablations.convergence,
+    "rates": tables.rates,
 }
 
 
