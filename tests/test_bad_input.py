@@ -242,7 +242,8 @@ def test_percent_minus_zero():
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "claims.yml").touch()
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "figures").mkdir()
     monkeypatch.chdir(tmp_path)

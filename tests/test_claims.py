@@ -41,8 +41,8 @@ PROMISE = {
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A project with one claim and no checkpoint."""
-    (tmp_path / "_toc.yml").touch()
     (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "claims.yml").touch()
     monkeypatch.chdir(tmp_path)
     Record(tmp_path / "results" / "tiny").write({"runs": FRAME}, parameters={})
     claim(tmp_path)

@@ -5,9 +5,11 @@ import torch
 
 import trc
 from trc import experiments
+from trc.checkpoints import load_model
 from trc.evaluation import count_flops
 from trc.evaluation.outcomes import QUANTITIES, join
 from trc.experiments import base_recipe, final_outcomes, instances, note_training, validation_gap
+from trc.recipes import fit
 from trc.results import Record
 
 
@@ -61,9 +63,18 @@ def test_validation_gap_is_that_of_the_instances_that_training_held_out(tmp_path
     assert validation_gap(recipe, model) == pytest.approx(expected, rel=1e-6)
 
 
+def test_smoke_changes_weights(tmp_path):
+    """The first step of a warm-up has the rate 0: a trial of one step would train nothing."""
+    recipe = base_recipe("van_der_pol", "smoke")
+    trained = load_model(fit(recipe, tmp_path)).state_dict()
+    changed = [name for name, weights in recipe.network().state_dict().items() if not weights.equal(trained[name])]
+    assert any(name.startswith("recursion.blocks") for name in changed)
+
+
 def test_training_times_are_kept_by_key(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "claims.yml").touch()
     record = Record(tmp_path / "results" / "tiny")
     note_training(record, ["problem", "seed"], {("a", 0): (None, {"seconds": 2.0, "commit": "c0ffee"})})
     record.write({}, parameters={})

@@ -19,6 +19,7 @@ from tidy import ablation
 
 from trc import figures, results
 from trc.figures.__main__ import main
+from trc.figures.style import whiskers
 from trc.files import sha256
 from trc.results import Record, read_manifest
 
@@ -134,7 +135,8 @@ def tables(experiment):
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A project with the real index and small results."""
-    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "claims.yml").touch()
     (tmp_path / "figures").mkdir()
     shutil.copy(ROOT / "figures" / "index.yml", tmp_path / "figures")
     monkeypatch.chdir(tmp_path)
@@ -440,3 +442,10 @@ def test_phase_portrait_shows_every_trajectory():
         drawn = [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 4]
         assert drawn == [[0, 0.5, 1, 1.5], [1, 1.5, 2, 2.5]]
     plt.close(figure)
+
+
+def test_whiskers_have_no_negative_length():
+    """With few resamples a value can lie outside its interval."""
+    rows = pd.DataFrame({"value": [2.0, 1.0], "low": [1.5, 1.25], "high": [2.25, 1.5]})
+    assert whiskers(rows).tolist() == [[0.5, 0.0], [0.25, 0.5]]
+    assert whiskers(rows.loc[1]).tolist() == [[0.0], [0.5]]

@@ -14,7 +14,8 @@ FRAME = pd.DataFrame({"problem": ["a", "b"], "seed": [0, 1], "value": [1 / 3, fl
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """An empty project to work in."""
-    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "claims.yml").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -175,3 +176,23 @@ def test_seeds_may_be_a_number_a_list_or_the_default(seeds, expected):
 def test_bad_seeds_are_refused(seeds):
     with pytest.raises(ValueError, match="seeds must be different whole numbers"):
         results.parse_seeds(seeds, "0")
+
+
+def test_trial_never_writes_over_committed_results(root):
+    for place in ("results", "results/../results"):
+        with pytest.raises(ValueError, match="results/ holds the paper preset's results; name another results_dir"):
+            results.experiment_folder("tiny", "smoke", place)
+    assert results.experiment_folder("tiny", "paper", "results") == root / "results" / "tiny"
+    assert results.experiment_folder("tiny", "smoke", 5) == root / "5" / "tiny"  # as papermill reads `-p results_dir 5`
+
+
+def test_another_book_is_not_taken_for_this_project(tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert results.project_root() != tmp_path
+
+
+def test_record_that_could_not_be_written_is_refused_at_once(root):
+    (root / "taken").touch()
+    with pytest.raises(OSError, match="can't make the folder"):
+        results.Record(root / "taken" / "tiny")

@@ -13,7 +13,8 @@ WORK = "import sys\nprint(count, repr(seeds), rate)\nprint('noise', file=sys.std
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """An empty project to work in."""
-    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "claims.yml").touch()
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path

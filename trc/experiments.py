@@ -55,7 +55,8 @@ class Preset:
 
 #: ``smoke`` shows that everything runs, ``paper`` gives the numbers of the book.
 SETTINGS = {
-    "smoke": Preset(num_samples=64, epochs=1, num_test=16, seeds="0,1", resamples=10),
+    # Two batches an epoch: the first step of a warm-up has the rate 0.
+    "smoke": Preset(num_samples=64, epochs=1, batch_size=32, num_test=16, seeds="0,1", resamples=10),
     "paper": Preset(num_samples=10_000, epochs=4, num_test=1000, seeds="0,1,2,3,4", resamples=1000),
 }
 

@@ -16,15 +16,18 @@ from typing import Any
 import pandas as pd
 
 from .checks import check_choice
-from .files import require_file, sha256, write_text
+from .files import make_folder_of, require_file, sha256, write_text
 
 PRESETS = ("smoke", "paper")
 PACKAGES = ("torch", "numpy", "pandas", "matplotlib")
 MANIFEST = "manifest.json"
 
+#: What tells this project's folder from any other, another book's among them.
+MARK = "book/claims.yml"
+
 
 def project_root(start: str | Path | None = None) -> Path:
-    """The folder of the project: the nearest one upwards from `start` (the working folder) with a ``_toc.yml``.
+    """The folder of the project: the nearest one upwards from `start` (the working folder) with ``book/claims.yml``.
 
     Without `start`, and outside any project, it is the clone that ``trc`` is installed from.
 
@@ -36,9 +39,9 @@ def project_root(start: str | Path | None = None) -> Path:
     here = Path(start or Path.cwd()).resolve()
     installed = [] if start else [Path(__file__).resolve().parents[1]]
     for folder in (here, *here.parents, *installed):
-        if (folder / "_toc.yml").is_file():
+        if (folder / MARK).is_file():
             return folder
-    raise FileNotFoundError(f"no project at or above {here} (no _toc.yml); work inside a clone of the project.")
+    raise FileNotFoundError(f"no project at or above {here} (no {MARK}); work inside a clone of the project.")
 
 
 def experiment_folder(
@@ -54,10 +57,19 @@ def experiment_folder(
         Takes the place of ``results`` or ``_build/smoke``; relative to the project's folder.
     root : str or Path, optional
         A place inside the project; the working folder by default.
+
+    Raises
+    ------
+    ValueError
+        If the preset is unknown, or a trial would overwrite committed results.
     """
     check_choice(preset, "preset", PRESETS)
-    place = results_dir or ("results" if preset == "paper" else "_build/smoke")
-    return project_root(root) / place / experiment
+    place = str(results_dir) or ("results" if preset == "paper" else "_build/smoke")
+    project = project_root(root)
+    folder = project / place / experiment
+    if preset != "paper" and folder.resolve().is_relative_to(project.resolve() / "results"):
+        raise ValueError(f"results/ holds the paper preset's results; name another results_dir for {preset!r}.")
+    return folder
 
 
 def parse_seeds(seeds: int | str, default: str) -> list[int]:
@@ -71,7 +83,7 @@ def parse_seeds(seeds: int | str, default: str) -> list[int]:
     text = str(default if seeds == "" else seeds)
     parts = text.replace(" ", "").split(",")
     if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
-        raise ValueError(f"seeds must be different whole numbers, for example 0,1,2, got {text!r}.")
+        raise ValueError(f"seeds must be different whole numbers, 0 or more, for example 0,1,2, got {text!r}.")
     return [int(part) for part in parts]
 
 
@@ -95,6 +107,7 @@ class Record:
 
     def __init__(self, folder: str | Path, jobs: int = 1) -> None:
         self.folder, self.jobs = Path(folder), jobs
+        make_folder_of(self.folder / MANIFEST)  # before hours of work that could not be written
         self.commit, self.sources_changed = source_commit()
         self._started = time.perf_counter()
         self._timings: list[dict[str, Any]] = []

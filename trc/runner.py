@@ -11,6 +11,7 @@ import argparse
 import ast
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ def notebook_parameters(path: Path) -> dict[str, Any]:
     try:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat raises many kinds for a file that is no notebook
-        raise ValueError(f"{path} is not a notebook ({type(error).__name__}).") from None
+        raise ValueError(f"{path} is not a notebook ({type(error).__name__}); name one of notebooks/*.ipynb.") from None
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             return _literals(path, cell.source)
@@ -71,7 +72,7 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{path.name} has no parameter {name!r}; it has {', '.join(defaults)}.")
         wanted = type(defaults[name])
         if isinstance(value, str) and wanted is not str:
-            value = yaml.safe_load(value)
+            value = _yaml(value)
         if wanted is str:
             value = str(value)
         elif wanted is float and type(value) is int:
@@ -82,6 +83,14 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     preset = checked.get("preset", defaults.get("preset"))
     check_choice(preset, "preset", PRESETS)
     return {"preset": preset, **checked}
+
+
+def _yaml(text: str) -> Any:
+    """`text` as YAML, or as it is where it is none, for the caller to refuse."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
@@ -120,7 +129,7 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
                 kernel_name="python3",
                 language="python",
                 stderr_file=sys.stderr,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of a network that it does not use
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it reports an interrupt with a traceback
             )
         except DeadKernelError:
             raise ValueError(f"the kernel of {path.name} died; is there enough memory?") from None
@@ -169,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
         executed = run(options.notebook, parameters)
         root = project_root(Path(options.notebook).resolve().parent)
         print(f"wrote {executed.relative_to(root) if executed.is_relative_to(root) else executed}")
-    except (ValueError, OSError, yaml.YAMLError) as error:
+    except (ValueError, OSError) as error:
         print("trc.runner:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -180,4 +189,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as with Ctrl-C: nothing is left behind
     sys.exit(main())

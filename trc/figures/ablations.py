@@ -20,6 +20,7 @@ from .style import (
     iterate_colors,
     log_axis,
     style,
+    whiskers,
 )
 
 #: What the networks of the feedback experiment were trained with and are told, as the figure calls it.
@@ -171,8 +172,9 @@ def _upright(
     ax: Axes, x: float, total: dict[str, float], seeds: pd.Series, shade: str, marker: str, unit: float = 100
 ) -> None:
     """Interval, value and one point a seed, standing."""
-    ends = [[unit * (total["value"] - total["low"])], [unit * (total["high"] - total["value"])]]
-    ax.errorbar([x], [unit * total["value"]], ends, color=shade, marker=marker, markersize=5, elinewidth=1)
+    ax.errorbar(
+        [x], [unit * total["value"]], unit * whiskers(total), color=shade, marker=marker, markersize=5, elinewidth=1
+    )
     ax.plot([x] * len(seeds), unit * seeds, "o", color=shade, markersize=2, alpha=0.6)
 
 

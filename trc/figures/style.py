@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -142,6 +145,11 @@ def log_axis(ax: Axes, which: str = "x") -> None:
     axis.set_major_locator(LogLocator(subs=steps, numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def whiskers(rows: Mapping[str, Any] | pd.DataFrame) -> np.ndarray:
+    """Lengths ``[2, N]`` of error bars below and above; a value that lies outside its few resamples has none there."""
+    return np.reshape([rows["value"] - rows["low"], rows["high"] - rows["value"]], (2, -1)).clip(0)
 
 
 def save(figure: Figure, stem: str | Path) -> list[Path]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..tables import select
-from .style import FORMS, MUTED, PROBLEM_TITLES, WIDTH, log_axis, style
+from .style import FORMS, MUTED, PROBLEM_TITLES, WIDTH, log_axis, style, whiskers
 
 
 def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -62,11 +62,10 @@ def _weights(ax: Axes, summary: pd.DataFrame, runs: pd.DataFrame) -> None:
         if chosen.empty:
             continue
         chosen = pd.concat([cloned, chosen])
-        low, high = chosen["value"] - chosen["low"], chosen["high"] - chosen["value"]
         ax.errorbar(
             chosen["weight"],
             chosen["value"],
-            [low, high],
+            whiskers(chosen),
             color=shade,
             marker=marker,
             markersize=3.5,
@@ -76,11 +75,10 @@ def _weights(ax: Axes, summary: pd.DataFrame, runs: pd.DataFrame) -> None:
     ax.plot(first["weight"], first["value"], "o", color=FORMS["first"][1], markersize=1.8, alpha=0.5)
     for _, one in select(summary, size="medium").iterrows():
         shade = FORMS[one["form"]][1] if one["weight"] else MUTED
-        ends = [[one["value"] - one["low"]], [one["high"] - one["value"]]]
         ax.errorbar(
             [one["weight"]],
             [one["value"]],
-            ends,
+            whiskers(one),
             color=shade,
             marker="D",
             markersize=4.5,
