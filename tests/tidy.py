@@ -73,6 +73,8 @@ def ablation(experiment):
     if experiment == "rates":
         trained = crossed(problem=PROBLEMS, variant=("base", "plain"), rate=(0.0025, 0.005))
         return {"gaps": runs(trained, "gap").rename(columns={"value": "gap"})}
-    names = ("base", "alone", "shuffled", "reward-0.1", "reward-1", "K1", "K7", "medium", "plain")
+    names = ("base", "alone", "shuffled", "reward-0.1", "reward-1", "K1", "K7", "K7-half", "medium", "plain")
     variants = crossed(problem=PROBLEMS, epochs=(4, 16), variant=names)
-    return {"summary": summary(variants, "gap"), "runs": runs(variants, "gap")}
+    epochs = variants.merge(pd.DataFrame({"seed": (0, 1)}), how="cross")
+    training = epochs.merge(pd.DataFrame({"epoch": range(4), "loss": (1.0, 0.5, 0.2, 0.1)}), how="cross")
+    return {"summary": summary(variants, "gap"), "runs": runs(variants, "gap"), "training": training}

@@ -1,8 +1,9 @@
 """Figures from results; the only room that knows matplotlib. ``python -m trc.figures`` draws those of the paper."""
 
-from .ablations import arithmetic, convergence, feedback, iteration_curves, sizes, untrained
+from .ablations import arithmetic, feedback, iteration_curves, sizes, untrained
 from .index import FUNCTIONS, Entry, draw, read_index
 from .iteration import iterates, refinement
+from .longer import convergence, stability
 from .pages import gains, gap_map, phase_portrait, stationarity
 from .paper import distance, learning, methods
 from .runs import refinement_panels, training_curves
@@ -44,6 +45,7 @@ __all__ = [
     "save_png",
     "size_costs",
     "sizes",
+    "stability",
     "stationarity",
     "style",
     "training_curves",

@@ -7,20 +7,19 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..tables import select, value_of
+from ..tables import select
 from .style import (
     INK,
     MUTED,
     PLAIN,
     PLAIN_NAMES,
     PROBLEM_TITLES,
-    VARIANTS,
     WIDTH,
     cycles_label,
     iterate_colors,
     log_axis,
     style,
-    whiskers,
+    upright,
 )
 
 #: What the networks of the feedback experiment were trained with and are told, as the figure calls it.
@@ -155,7 +154,7 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
                 shade, marker = (PLAIN, "s") if name in PLAIN_NAMES else ("#0072b2", "o")
                 shade = "#56b4e9" if name.endswith("alone") else shade
                 (total,) = select(summary, **where).to_dict("records")
-                _upright(ax, x, total, select(runs, **where)["value"], shade, marker)
+                upright(ax, x, total, select(runs, **where)["value"], shade, marker)
                 text, place = cycles_label(name).replace(", ", ",\n"), (x, 100 * total["value"])
                 shift, side = LABELS.get(name, ((7, 3), "left"))
                 ax.annotate(text, place, textcoords="offset points", xytext=shift, ha=side, fontsize=7, color=shade)
@@ -166,16 +165,6 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
             ax.set_xlabel("million operations an answer")
         axes[0, 0].set_ylabel("gap to the optimum (%)")
         return figure
-
-
-def _upright(
-    ax: Axes, x: float, total: dict[str, float], seeds: pd.Series, shade: str, marker: str, unit: float = 100
-) -> None:
-    """Interval, value and one point a seed, standing."""
-    ax.errorbar(
-        [x], [unit * total["value"]], unit * whiskers(total), color=shade, marker=marker, markersize=5, elinewidth=1
-    )
-    ax.plot([x] * len(seeds), unit * seeds, "o", color=shade, markersize=2, alpha=0.6)
 
 
 def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> Figure:
@@ -203,7 +192,7 @@ def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> 
                     ax.plot(counts[names], 100 * values.loc[names, "value"], color=shade, linewidth=1, alpha=0.6)
                     for name in names:
                         seeds = select(runs, problem=problem, variant=name)["value"]
-                        _upright(ax, counts[name], values.loc[name].to_dict(), seeds, shade, marker)
+                        upright(ax, counts[name], values.loc[name].to_dict(), seeds, shade, marker)
                 log_axis(ax)
                 log_axis(ax, "y")
                 ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
@@ -241,36 +230,4 @@ def untrained(untrained_runs: pd.DataFrame) -> Figure:
         handles = [plt.Line2D([], [], color=shade, linewidth=6, alpha=0.5) for _, shade in STARTS.values()]
         handles.append(plt.Line2D([], [], color=INK))
         figure.legend(handles, [*(title for title, _ in STARTS.values()), "mean"], loc="outside lower center", ncols=3)
-        return figure
-
-
-def convergence(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Gap after the paper's training and after a longer one, variant by variant.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        ``problem, epochs, variant, metric, value, low, high``.
-    runs : DataFrame
-        The same for each ``seed``, without interval.
-    """
-    problems, lengths = list(dict.fromkeys(summary["problem"])), sorted(set(summary["epochs"]))
-    shown = {name: how for name, how in VARIANTS.items() if name in set(summary["variant"])}
-    with style():
-        figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.4), squeeze=False)
-        for ax, problem in zip(axes[0], problems, strict=True):
-            for i, (variant, (_, shade, marker)) in enumerate(shown.items()):
-                where = {"problem": problem, "variant": variant, "metric": "gap"}
-                places = [place + 0.05 * (i - len(shown) / 2) for place in range(len(lengths))]
-                values = [value_of(summary, **where, epochs=epochs) for epochs in lengths]
-                ax.plot(places, [100 * value for value in values], color=shade, linewidth=0.8, alpha=0.6)
-                for place, epochs in zip(places, lengths, strict=True):
-                    (total,) = select(summary, **where, epochs=epochs).to_dict("records")
-                    _upright(ax, place, total, select(runs, **where, epochs=epochs)["value"], shade, marker)
-            log_axis(ax, "y")
-            ax.set_xticks(range(len(lengths)), [f"{epochs} epochs" for epochs in lengths])
-            ax.set_title(PROBLEM_TITLES[problem])
-        axes[0, 0].set_ylabel("gap to the optimum (%)")
-        handles = [plt.Line2D([], [], color=shade, marker=marker) for _, shade, marker in shown.values()]
-        figure.legend(handles, [name for name, *_ in shown.values()], loc="outside lower center", ncols=4)
         return figure

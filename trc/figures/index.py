@@ -18,7 +18,7 @@ from ..checks import check_choice
 from ..files import require_file, write_text
 from ..results import read_manifest, read_table
 from ..tables import latex, markdown
-from . import ablations, iteration, paper, sketches, tables, weights
+from . import ablations, iteration, longer, paper, sketches, tables, weights
 from .style import save
 
 FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
@@ -40,7 +40,8 @@ FUNCTIONS: dict[str, Callable[..., Figure | pd.DataFrame]] = {
     "sizes": ablations.sizes,
     "size_costs": tables.size_costs,
     "untrained": ablations.untrained,
-    "convergence": ablations.convergence,
+    "convergence": longer.convergence,
+    "stability": longer.stability,
     "rates": tables.rates,
 }
 

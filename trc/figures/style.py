@@ -64,9 +64,10 @@ VARIANTS: dict[str, tuple[str, str, str]] = {
     "reward-1": ("reward, weight 1", "#882255", "D"),
     "K1": ("one refinement", "#aad9a0", "v"),
     "K7": ("seven refinements", "#225ea8", "^"),
+    "K7-half": ("seven, half the rate", "#44aa99", "d"),
     "two-level": ("two levels", "#aa4499", "h"),
     "blocks-4": ("four blocks", "#999933", ">"),
-    "latent-256": ("latent of 256", "#661100", "d"),
+    "latent-256": ("latent of 256", "#661100", "8"),
     "medium": ("medium network", INK, "X"),
     "large": ("large network", MUTED, "p"),
     "plain": ("plain network", PLAIN, "*"),
@@ -150,6 +151,16 @@ def log_axis(ax: Axes, which: str = "x") -> None:
 def whiskers(rows: Mapping[str, Any] | pd.DataFrame) -> np.ndarray:
     """Lengths ``[2, N]`` of error bars below and above; a value that lies outside its few resamples has none there."""
     return np.reshape([rows["value"] - rows["low"], rows["high"] - rows["value"]], (2, -1)).clip(0)
+
+
+def upright(
+    ax: Axes, x: float, total: dict[str, float], seeds: pd.Series, shade: str, marker: str, unit: float = 100
+) -> None:
+    """Interval, value and one point a seed, standing."""
+    ax.errorbar(
+        [x], [unit * total["value"]], unit * whiskers(total), color=shade, marker=marker, markersize=5, elinewidth=1
+    )
+    ax.plot([x] * len(seeds), unit * seeds, "o", color=shade, markersize=2, alpha=0.6)
 
 
 def save(figure: Figure, stem: str | Path) -> list[Path]:
