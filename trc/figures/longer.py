@@ -60,7 +60,7 @@ def stability(training: pd.DataFrame) -> Figure:
             for variant, (_, shade, _) in shown.items():
                 for _, rows in select(longest, problem=problem, variant=variant).groupby("seed"):
                     ax.plot(rows["epoch"] + 1, rows["loss"], color=shade, linewidth=1.1)
-            log_axis(ax, "y")
+            ax.set_yscale("log")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set_title(PROBLEM_TITLES[problem])
             ax.set_xlabel("epoch")

@@ -63,7 +63,7 @@ VARIANTS: dict[str, tuple[str, str, str]] = {
     "reward-0.1": ("reward, weight 0.1", "#ddaa33", "<"),
     "reward-1": ("reward, weight 1", "#882255", "D"),
     "K1": ("one refinement", "#aad9a0", "v"),
-    "K7": ("seven refinements", "#225ea8", "^"),
+    "K7": ("seven refinements", "#d55e00", "^"),
     "K7-half": ("seven, half the rate", "#44aa99", "d"),
     "two-level": ("two levels", "#aa4499", "h"),
     "blocks-4": ("four blocks", "#999933", ">"),
