@@ -17,12 +17,13 @@ def convergence(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     Parameters
     ----------
     summary : DataFrame
-        ``problem, epochs, variant, metric, value, low, high``.
+        ``problem, epochs, variant, metric, value, low, high``; variants at half their rate are left out.
     runs : DataFrame
         The same for each ``seed``, without interval.
     """
     problems, lengths = list(dict.fromkeys(summary["problem"])), sorted(set(summary["epochs"]))
-    shown = {name: how for name, how in VARIANTS.items() if name in set(summary["variant"])}
+    names = {name for name in summary["variant"] if not name.endswith("-half")}
+    shown = {name: how for name, how in VARIANTS.items() if name in names}
     with style():
         figure, axes = plt.subplots(1, len(problems), figsize=(WIDTH, 3.4), squeeze=False)
         for ax, problem in zip(axes[0], problems, strict=True):
