@@ -71,8 +71,9 @@ book test figures verify:
 experiments: check-experiments  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
 reproduce:  ## re-run the experiments of the paper's main text at the paper preset, then verify; `make clean` first: from nothing
 bench: check-experiments  ## time it all against other ways and solvers (3 min); PRESET=paper writes results/bench
+# Trials are short: notebooks side by side, one process each. A long run goes notebook by notebook, each with all processes.
 experiments reproduce bench:
-	+@$(call turn,pyproject.toml) HAVE_TURN=1 $@
+	+@$(call turn,pyproject.toml) $(if $(filter smoke-experiments,$(PRESET)-$@),-j$(JOBS) -O) HAVE_TURN=1 $@
 
 clean:  ## remove what was built, trained models too; results/, figures/ and .venv stay
 	+@$(call turn,Makefile) HAVE_TURN=1 clean
@@ -127,7 +128,7 @@ check-experiments:
 WRITTEN := $(if $(filter paper,$(PRESET)),results,_build/smoke)
 .SECONDEXPANSION:
 $(DONE)/%: notebooks/%.ipynb $(CODE) .venv/.ready $$(if $$(call lost,$$@),always)
-	@echo "$* ($(PRESET))"; $(PY) -m trc.runner $< --preset $(PRESET) --jobs $(JOBS)
+	@echo "$* ($(PRESET))"; $(PY) -m trc.runner $< --preset $(PRESET) --jobs $(if $(filter smoke,$(PRESET)),1,$(JOBS))
 	@mkdir -p $(@D); ls -d $(WRITTEN)/$*/* >$@
 
 # The others are judged by the optima that this one has found.

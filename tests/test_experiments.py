@@ -64,7 +64,7 @@ def test_validation_gap_is_that_of_the_instances_that_training_held_out(tmp_path
 
 
 def test_smoke_changes_weights(tmp_path):
-    """The first step of a warm-up has the rate 0: a trial of one step would train nothing."""
+    """The first step of a warm-up has the rate 0; a trial of one step with it would train nothing."""
     recipe = base_recipe("van_der_pol", "smoke")
     trained = load_model(fit(recipe, tmp_path)).state_dict()
     changed = [name for name, weights in recipe.network().state_dict().items() if not weights.equal(trained[name])]

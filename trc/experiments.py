@@ -37,6 +37,8 @@ class Preset:
     ----------
     num_samples, epochs, batch_size : int
         Of the training.
+    warmup : float
+        Share of its steps in which the learning rate rises.
     num_test : int
         Instances of each evaluation set, at most.
     seeds : str
@@ -48,6 +50,7 @@ class Preset:
     num_samples: int
     epochs: int
     batch_size: int = 64
+    warmup: float = 0.1
     num_test: int
     seeds: str
     resamples: int
@@ -55,8 +58,8 @@ class Preset:
 
 #: ``smoke`` shows that everything runs, ``paper`` gives the numbers of the book.
 SETTINGS = {
-    # Two batches an epoch: the first step of a warm-up has the rate 0.
-    "smoke": Preset(num_samples=64, epochs=1, batch_size=32, num_test=16, seeds="0,1", resamples=10),
+    # One step an epoch; the first step of a warm-up has the rate 0 and would train nothing.
+    "smoke": Preset(num_samples=32, epochs=1, warmup=0.0, num_test=16, seeds="0,1", resamples=10),
     "paper": Preset(num_samples=10_000, epochs=4, num_test=1000, seeds="0,1,2,3,4", resamples=1000),
 }
 
@@ -97,7 +100,7 @@ def base_recipe(
         "epochs": chosen.epochs,
         "batch_size": chosen.batch_size,
         "learning_rate": RATE,
-        "warmup": 0.1,
+        "warmup": chosen.warmup,
         "state_weight": 10.0,
     }
     return Recipe(
