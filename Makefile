@@ -24,21 +24,25 @@ unexport PYTHONDONTWRITEBYTECODE
 # Keeps the debugger's advice out of the logs of notebook kernels.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-# Two makes at once take turns. The lock lies on a file that is there anyway, and ends with the process that holds it.
+# Two makes at once take turns: what builds the book, and what runs experiments, each among themselves.
 define TURN
-import fcntl, os, sys
-lock = os.open(sys.argv[1], os.O_RDONLY)
+import filelock, subprocess, sys
+lock = filelock.FileLock(f"_build/.{sys.argv[1]}.lock")
 try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    print("Another make is at work here; waiting for it ...", file=sys.stderr, flush=True)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-os.set_inheritable(lock, True)
-os.execvp(sys.argv[2], sys.argv[2:])
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print("Another make is at work here; waiting for it ...", file=sys.stderr, flush=True)
+    with lock:
+        sys.exit(subprocess.call(sys.argv[2:], close_fds=False))
+except KeyboardInterrupt:
+    sys.exit(130)
 endef
 export TURN
-WITH_LOCKS := $(shell command -v $(PYTHON))
-turn = $(if $(WITH_LOCKS),$(WITH_LOCKS) -c "$$TURN" $(1) )$(MAKE)
+turn = mkdir -p _build; $(PY) -c "$$TURN" $(1)
+# Before there is an environment with that lock in it: a lock of the system's, which ends with the process.
+INSTALL = import fcntl, os, sys; lock = os.open("constraints.txt", os.O_RDONLY); fcntl.flock(lock, fcntl.LOCK_EX); \
+  os.set_inheritable(lock, True); os.execvp(sys.argv[1], sys.argv[1:])
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 tree = $(shell find $(1) -type f -not -path '*/.*' -not -path '*/__pycache__/*' 2>/dev/null)
@@ -60,23 +64,22 @@ help:  ## list the targets
 
 ifndef HAVE_TURN
 
-# What builds takes turns, and so does what runs experiments; an experiment of hours does not hold up the book.
 book:  ## build the HTML book from the committed results and check it
 test:  ## lint, test the library, execute the notebooks at the smoke preset and one to the letter
 figures:  ## make the paper's figures and tables from results/ in figures/ [ONLY=fig1]
 verify:  ## check every claim of the book, and evaluate the committed checkpoints again
-book test figures verify:
-	+@$(call turn,Makefile) HAVE_TURN=1 $@
+book test figures verify: .venv/.ready
+	+@$(call turn,book) $(MAKE) HAVE_TURN=1 $@
 
 experiments: check-experiments  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
 reproduce:  ## re-run the experiments of the paper's main text at the paper preset, then verify; `make clean` first: from nothing
 bench: check-experiments  ## time it all against other ways and solvers (3 min); PRESET=paper writes results/bench
 # Trials are short: notebooks side by side, one process each. A long run goes notebook by notebook, each with all processes.
-experiments reproduce bench:
-	+@$(call turn,pyproject.toml) $(if $(filter smoke-experiments,$(PRESET)-$@),-j$(JOBS) -O) HAVE_TURN=1 $@
+experiments reproduce bench: .venv/.ready
+	+@$(call turn,experiments) $(MAKE) HAVE_TURN=1 $(if $(filter smoke-experiments,$(PRESET)-$@),-j$(JOBS) -O) $@
 
-clean:  ## remove what was built, trained models too; results/, figures/ and .venv stay
-	+@$(call turn,Makefile) HAVE_TURN=1 clean
+clean: .venv/.ready  ## remove what was built, trained models too; results/, figures/ and .venv stay
+	+@$(call turn,experiments) $(PY) -c "$$TURN" book $(MAKE) HAVE_TURN=1 emptied
 
 serve: book  ## show the book on this machine's port 8000 (or PORT=...)
 	@echo "http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"; \
@@ -95,7 +98,7 @@ test: .venv/.ready
 	@$(PY) -m pytest -q -p no:cacheprovider --nbval --nbval-current-env results/identities/identities.ipynb
 
 figures: $(if $(ONLY),.venv/.ready,_build/.figures)
-	@$(if $(ONLY),$(PY) -m trc.figures $(ONLY))
+	@$(if $(ONLY),$(PY) -m trc.artifact.figures $(ONLY))
 
 experiments: $(CHOSEN:%=$(DONE)/%)
 
@@ -103,18 +106,16 @@ reproduce:
 	@$(foreach name,$(HEADLINE),$(MAKE) experiments PRESET=paper ONLY=$(name);) $(MAKE) figures verify
 
 verify: .venv/.ready
-	@$(PY) -m trc.claims
+	@$(PY) -m trc.artifact.claims
 
 # The solver that is raced against asks for an older NumPy than it needs, so it is kept apart from the other packages.
 bench: .venv/.ready
 	@[ -d .venv/bench/mpc ] || $(PY) -m pip install -q --no-deps --target .venv/bench mpc==0.0.6
-	@PYTHONPATH=.venv/bench $(PY) tests/bench.py --preset $(PRESET)
+	@PYTHONPATH=.venv/bench:tests/support $(PY) benchmarks/bench.py --preset $(PRESET)
 
-clean:  # takes both turns
-	+@$(call turn,pyproject.toml) HAVE_TURN=1 emptied
 emptied:
-	@rm -rf _build .pytest_cache .ruff_cache
-	@find trc tests notebooks book -name __pycache__ -prune -exec rm -rf {} +
+	@find _build -mindepth 1 -maxdepth 1 -not -name '.*.lock' -exec rm -rf {} +; rm -rf .pytest_cache .ruff_cache
+	@find trc tests benchmarks notebooks book -name __pycache__ -prune -exec rm -rf {} +
 
 endif
 
@@ -128,7 +129,7 @@ check-experiments:
 WRITTEN := $(if $(filter paper,$(PRESET)),results,_build/smoke)
 .SECONDEXPANSION:
 $(DONE)/%: notebooks/%.ipynb $(CODE) .venv/.ready $$(if $$(call lost,$$@),always)
-	@echo "$* ($(PRESET))"; $(PY) -m trc.runner $< --preset $(PRESET) --jobs $(if $(filter smoke,$(PRESET)),1,$(JOBS))
+	@echo "$* ($(PRESET))"; $(PY) -m trc.artifact.runner $< --preset $(PRESET) --jobs $(if $(filter smoke,$(PRESET)),1,$(JOBS))
 	@mkdir -p $(@D); ls -d $(WRITTEN)/$*/* >$@
 
 # The others are judged by the optima that this one has found.
@@ -141,7 +142,7 @@ $(filter-out $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%)): | $(filter $(DONE)/teacher
 	  echo "'$(PYTHON)' was not found: give a Python 3.11 or 3.12 as make PYTHON=..." >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
 	  echo "'$(PYTHON)' is $$($(PYTHON) -V), but trc needs Python 3.11 or 3.12: give one as make PYTHON=..." >&2; exit 2; }
-	+@$(call turn,constraints.txt) .venv/.installed
+	+@$(PYTHON) -c '$(INSTALL)' $(MAKE) .venv/.installed
 	@touch $@
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -154,17 +155,17 @@ $(filter-out $(DONE)/teachers,$(CHOSEN:%=$(DONE)/%)): | $(filter $(DONE)/teacher
 	   echo "The installation failed; the whole log is .venv/install.log." >&2; exit 1; }
 	@touch $@
 
-DRAWN_FROM := $(filter %.csv %.json,$(RESULTS)) $(wildcard figures/index.yml book/claims.yml)
+DRAWN_FROM := $(filter %.csv %.json,$(RESULTS)) $(wildcard book/claims.yml)
 _build/.figures: .venv/.ready $(CODE) $(DRAWN_FROM) $(if $(call lost,_build/.figures),always)
 	@mkdir -p _build
-	@$(PY) -m trc.claims --readme & $(PY) -m trc.figures; wait $$!
+	@$(PY) -m trc.artifact.claims --readme & $(PY) -m trc.artifact.figures; wait $$!
 	@ls -d $(DRAWN_FROM) figures/* >$@
 
 # What follows from a failing cell; its own message says more.
 NOISE := No key .* in glue data|CellExecutionError|traceback saved in
 
 # A full build every time something changed: an incremental one would pass over warnings that it has shown before.
-_build/.book: .venv/.ready _build/.figures $(CODE) $(RESULTS) $(PAGES) tests/check_book.py \
+_build/.book: .venv/.ready _build/.figures $(CODE) $(RESULTS) $(PAGES) tests/support/check_book.py \
     $(if $(wildcard _build/html/index.html),,always) $(if $(call lost,_build/.book),always)
 	@$(PY) -c 'import importlib.metadata as m, sys; sys.exit(not m.version("jupyter-book").startswith("1."))' || { \
 	  echo "The book needs jupyter-book 1, but .venv has another version: remove .venv, then make again." >&2; exit 2; }
@@ -175,7 +176,7 @@ _build/.book: .venv/.ready _build/.figures $(CODE) $(RESULTS) $(PAGES) tests/che
 	    grep -E '(WARNING|ERROR|[A-Za-z]Error): ' _build/book.log | grep -vE '$(NOISE)' | awk '!seen[$$0]++' >&2 \
 	      || tail -n 20 _build/book.log >&2; \
 	    echo "The book did not build without warnings; the whole log is _build/book.log." >&2; exit 1; }; \
-	 $(PY) -m pytest -q -p no:cacheprovider tests/check_book.py; \
+	 $(PY) -m pytest -q -p no:cacheprovider tests/support/check_book.py; \
 	 echo "Built and checked in $$SECONDS s."
 	@ls -d $(RESULTS) $(PAGES) >$@
 

@@ -1,3 +1,5 @@
+"""Trained models on disk: they come back bit for bit, or are refused by name."""
+
 import pickle
 
 import pytest
@@ -5,13 +7,14 @@ import safetensors.torch
 import torch
 
 import trc
-from trc.checkpoints import read_training_record
+from trc.model.checkpoints import read_training_record
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=[{}, {"use_two_level": True}, {"use_two_level": True, "learnable_initial_latents": False}])
+def model(request):
     problem = trc.make_problem("van_der_pol", mu=0.5, horizon=10, control_low=[-1])
-    return trc.TinyRecursiveControl.create("small", problem=problem, seed=0, latent_dim=8, hidden_dim=8, num_heads=1)
+    settings = {"latent_dim": 8, "hidden_dim": 8, "num_heads": 1, "seed": 0} | request.param
+    return trc.TinyRecursiveControl.create("small", problem=problem, **settings)
 
 
 def test_checkpoint_comes_back_bit_for_bit_with_its_problem(tmp_path, model, draw):
@@ -26,6 +29,13 @@ def test_checkpoint_comes_back_bit_for_bit_with_its_problem(tmp_path, model, dra
     x = draw(model.problem, 4, torch.float32)
     assert torch.equal(back(*x)["controls"], model(*x)["controls"])
     assert "errors" in back(*x)
+
+
+def test_checkpoint_for_another_problem_than_the_given_one_is_refused(tmp_path, model):
+    path = trc.save_model(model, tmp_path / "model.safetensors")
+    assert trc.load_model(path, problem=model.problem).problem == model.problem
+    with pytest.raises(ValueError, match="it is for 'van_der_pol' with other settings than the given problem"):
+        trc.load_model(path, problem=trc.make_problem("van_der_pol"))
 
 
 def test_same_model_is_saved_as_the_same_bytes(tmp_path, model):
@@ -58,7 +68,7 @@ def test_truncated_file_is_refused_by_name(tmp_path, model, share):
     path = trc.save_model(model, tmp_path / "model.safetensors")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match=rf"^{path} is not a readable trc checkpoint"):
+    with pytest.raises(ValueError, match=rf"^{path} is not a readable trc checkpoint \(.*\); make it again\.$"):
         trc.load_model(path)
 
 
@@ -75,5 +85,5 @@ def test_foreign_file_is_refused_by_name(tmp_path, model, kind):
     else:
         header = {"trc": "[1, 2]"} if kind == "other header" else {"format": "pt"}
         safetensors.torch.save_file({"a": torch.zeros(3)}, path, header)
-    with pytest.raises(ValueError, match=rf"^{path} is not a readable trc checkpoint"):
+    with pytest.raises(ValueError, match=rf"^{path} is not a readable trc checkpoint \(.*\); make it again\.$"):
         trc.load_model(path)

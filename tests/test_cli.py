@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import click
 import pytest
@@ -10,6 +12,7 @@ import torch
 import trc
 from trc.cli import main
 from trc.cli.main import trc as trc_command
+from trc.training import LOSSES, SCHEDULES
 
 SMALL = ["--model-size", "small", "--latent-dim", "16", "--num-heads", "2", "--num-blocks", "1"]
 
@@ -65,7 +68,7 @@ def checkpoint(here, run, data):
 def test_generated_data_are_those_of_the_library(run, data, double_integrator):
     expected = trc.generate_dataset(double_integrator, 40, seed=42)
     found = trc.load_dataset(data)
-    assert found.recipe == expected.recipe
+    assert found.origin == expected.origin
     assert torch.equal(found.control_sequences, expected.control_sequences)
 
 
@@ -76,7 +79,7 @@ def test_settings_of_the_problem(run, here):
     )
     data = trc.load_dataset(here / "v.npz")
     assert data.problem == trc.make_problem("van_der_pol", mu=2.0, horizon=20, dt=0.1, control_high=[1])
-    assert (data.recipe["expert"], data.recipe["seed"], len(data)) == ("ilqr", 7, 5)
+    assert (data.origin["expert"], data.origin["seed"], len(data)) == ("ilqr", 7, 5)
 
 
 def test_data_are_found_again(run, data):
@@ -98,31 +101,21 @@ def test_other_data_are_not_overwritten(fail, data):
 def test_training_is_that_of_the_library(run, here, data):
     options = {"latent_dim": 16, "num_heads": 2, "num_blocks": 1}
     said = run(
+        *("train", "--data_path", data, "--epochs", 3, "--batch_size", 16, "--learning-rate", 2e-3),
         *(
-            "train",
-            "--data_path",
-            data,
-            "--epochs",
-            3,
-            "--batch_size",
-            16,
-            "--learning-rate",
-            2e-3,
             "--scheduler",
             "step",
+            "--patience",
+            5,
+            "--process_weight",
+            0.2,
+            "--reference",
+            "first-detached",
+            "--seed",
+            4,
         ),
-        *("--patience", 5, "--process_weight", 0.2, "--reference", "first-detached", "--seed", 4, "--jobs", 1),
-        *(
-            "--use-two-level",
-            "--H_cycles",
-            2,
-            "--L_cycles",
-            3,
-            "--use-gradient-truncation",
-            "--output-dir",
-            "out",
-            *SMALL,
-        ),
+        *("--use-two-level", "--H_cycles", 2, "--L_cycles", 3, "--use-gradient-truncation", "--output-dir", "out"),
+        *SMALL,
     )
     loaded = trc.load_dataset(data)
     model = trc.TinyRecursiveControl.create_two_level_small(
@@ -237,7 +230,7 @@ def test_pipeline_makes_everything_and_finds_it_again(run, here):
         *(f"{folder}{name}.json" for name in ("training_stats", "evaluation_results", "comparison_results")),
         f"{folder}training_curves.png",
     }
-    assert trc.load_dataset(files["data/lqr_test/lqr_dataset.npz"]).recipe["seed"] == 123
+    assert trc.load_dataset(files["data/lqr_test/lqr_dataset.npz"]).origin["seed"] == 123
     assert "104,862 parameters" in said
     model, results = (
         files[f"{folder}best_model.safetensors"].read_bytes(),
@@ -254,8 +247,122 @@ def test_pipeline_makes_everything_and_finds_it_again(run, here):
 def test_pipeline_of_another_problem_learns_from_its_optimum(run, here):
     run("pipeline", 20, 1, "small", "--problem", "van_der_pol", "--num-test", 10)
     data = trc.load_dataset(here / "data" / "van_der_pol_ilqr_train" / "lqr_dataset.npz")
-    assert data.recipe["expert"] == "ilqr"
+    assert data.origin["expert"] == "ilqr"
     assert (here / "outputs" / "van_der_pol_small" / "comparison_results.json").is_file()
+
+
+# What others register
+
+
+PUDDLE = """
+from dataclasses import dataclass
+
+import torch
+
+from trc.experts import EXPERTS, Trajectory
+from trc.problems import QuadraticCost, Problem, register
+from trc.simulation import rollout
+from trc.training import LOSSES, SCHEDULES
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Puddle(Problem):
+    "A drop that is pushed along a line."
+
+    teacher = "still"
+    name: str = "puddle"
+    state_names: tuple = ("place",)
+    control_names: tuple = ("push",)
+    horizon: int = 4
+    dt: float = 0.5
+    cost: QuadraticCost = QuadraticCost(Q=((1,),), R=((1,),), Q_final=((1,),))
+    control_low: tuple = (-1,)
+    control_high: tuple = (1,)
+    initial_range: tuple = ((-1, 1),)
+    target_range: tuple = ((0, 0),)
+
+    def step(self, x, u, parameters):
+        return x + self.dt * u
+
+
+@EXPERTS.register("still")
+def still(problem, initial, target):
+    controls = initial.new_zeros(len(initial), problem.horizon, problem.control_dim)
+    states = rollout(problem, initial, controls)
+    return Trajectory(states, controls, problem.cost(states, controls, target))
+
+
+@LOSSES.register("squared_cost")
+def squared_cost(attempt, config):
+    return attempt.cloning + config.process_weight * attempt.costs[:, -1].square().mean()
+
+
+SCHEDULES.register("early")(lambda progress, losses: float(progress < 0.9))
+"""
+
+
+@pytest.fixture
+def elsewhere(here, monkeypatch):
+    """A file outside the package that registers a problem, an expert, a loss and a schedule."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for registry in (trc.PROBLEMS, trc.EXPERTS, LOSSES, SCHEDULES):
+        monkeypatch.setattr(registry, "_places", dict(registry._places))
+    before = [(registry, dict(registry)) for registry in (trc.PROBLEMS, trc.EXPERTS, LOSSES, SCHEDULES)]
+    (here / "puddle.py").write_text(PUDDLE)
+    yield here / "puddle.py"
+    sys.modules.pop("puddle", None)
+    for registry, names in before:
+        registry.clear()
+        registry.update(names)
+
+
+def test_what_a_file_registers_is_known_to_the_command(run, here, elsewhere):
+    assert "puddle" not in run("generate", "--help")
+    assert "puddle" in run("--import", elsewhere, "generate", "--help")
+    run("--import", elsewhere, "pipeline", 30, 1, "small", "--problem", "Puddle", "--num-test", 10)
+    data = here / "data" / "puddle_still_train" / "lqr_dataset.npz"  # by the problem's own teacher
+    assert trc.load_dataset(data).origin["expert"] == "still"
+    said = run(
+        *("train", "--data", data, "--epochs", 1, "--loss", "squared_cost", "--process-weight", 2),
+        *("--scheduler", "early", "--output-dir", "out", *SMALL),
+    )
+    assert "early, loss squared_cost with process weight 2" in said
+    assert "puddle" in run("evaluate", "--checkpoint", "out/best_model.safetensors", "--test-data", data)
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["at the top", "nested"])
+def test_problem_of_a_file_is_solved_in_other_processes(here, elsewhere, nested):
+    if nested:  # other processes can't find it
+        lines = PUDDLE.splitlines()
+        at = lines.index("@register")
+        inside = [f"    {line}" for line in lines[at:]]
+        elsewhere.write_text("\n".join([*lines[:at], "def define():", *inside, "define()"]))
+    command = ["--import", "puddle.py", "generate", "--problem", "puddle", "--expert", "still", "--num-samples", "1030"]
+    done = subprocess.run(
+        [sys.executable, "-m", "trc", *command, "--jobs", "2", "--output", "two.npz"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("one process: " in done.stderr) == nested
+    assert "1,030 instances of puddle, solved by still" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("gone.py", None, "can't import gone.py: there is no such file"),
+        ("gone_module", None, "can't import gone_module (ModuleNotFoundError: No module named 'gone_module')"),
+        ("slip.py", "1 +", "can't import slip.py (SyntaxError: invalid syntax"),
+        ("fault.py", "nothing", "can't import fault.py (NameError: name 'nothing' is not defined)"),
+        ("json.py", "", "there is another module 'json'; give the file another name"),
+    ],
+)
+def test_file_that_cannot_be_imported_is_told(fail, here, elsewhere, name, text, message):
+    if text is not None:
+        (here / name).write_text(text)
+    assert message in fail("--import", name, "doctor")
 
 
 # A look around
@@ -268,7 +375,7 @@ def test_doctor_finds_nothing_wrong(run):
 
 
 def test_doctor_tells_what_is_broken(monkeypatch, capsys):
-    monkeypatch.setattr("trc.cli.showing.TOTALS", {"small": 1})
+    monkeypatch.setattr("trc.cli.demo.TOTALS", {"small": 1})
     with pytest.raises(SystemExit) as exit:
         main(["doctor"])
     assert exit.value.code == 1
@@ -372,7 +479,7 @@ def test_interrupt_is_told(monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trc.cli.data.generate_dataset", interrupt)
+    monkeypatch.setattr("trc.cli.generate.generate_dataset", interrupt)
     with pytest.raises(SystemExit) as exit:
         main(["generate", "--output", "x.npz"])
     assert exit.value.code == 130

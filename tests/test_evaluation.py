@@ -5,7 +5,7 @@ import torch
 
 import trc
 from trc import evaluation
-from trc.evaluation import iterate_metrics, refinement_metrics
+from trc.evaluation import refinement_metrics
 
 
 def double(values):
@@ -79,26 +79,15 @@ def test_single_iterate_is_no_refinement():
         refinement_metrics(double([[1.0], [2.0]]))
 
 
-def test_refinement_of_a_model_is_that_of_its_iterates(model, double_integrator, draw):
-    initial, target = draw(double_integrator, 20)
-    label = trc.lqr(double_integrator, initial, target)
-    found = trc.evaluate_refinement(
-        model, double_integrator, initial, target, expert_controls=label.controls, iterations=2
-    )
-    iterates = trc.propose(model, initial, target, 2)
-    costs = iterate_metrics(double_integrator, initial, target, iterates)["cost"]
-    assert found["iteration_costs"] == pytest.approx(costs.mean(0).tolist())
-    distance = [(iterates[:, k] - label.controls).square().mean().item() for k in range(3)]
-    assert found["control_mse"] == pytest.approx(distance)
-
-
 def test_evaluation_reports_the_last_iterate_against_lqr(model, double_integrator, draw):
     initial, target = draw(double_integrator, 30)
-    iterates = trc.propose(model, initial, target)
+    iterates, label = trc.propose(model, initial, target), trc.lqr(double_integrator, initial, target)
     metrics = [trc.instance_metrics(double_integrator, initial, target, iterates[:, k]) for k in range(4)]
-    reference = trc.lqr(double_integrator, initial, target).cost
-    costs = torch.stack([m["cost"] for m in metrics], 1)
-    found = refinement_metrics(costs)
+    costs, reference = torch.stack([m["cost"] for m in metrics], 1), label.cost
+    distance = (iterates - label.controls.unsqueeze(1)).square().mean((-1, -2))
+    found = refinement_metrics(costs, distance)
+    own = trc.evaluate_refinement(model, double_integrator, initial, target, expert_controls=label.controls)
+    assert own == {name: pytest.approx(value) for name, value in found.items()}
     expected = trc.aggregate(metrics[-1], reference)
     expected |= {name: found[name] for name in ("convergence_rate", "monotone_share", "share_improving")}
     assert trc.evaluate(model, double_integrator, initial, target) == pytest.approx(expected)
@@ -108,21 +97,16 @@ def test_evaluation_reports_the_last_iterate_against_lqr(model, double_integrato
     assert own["gap"] == own["gap_p99"] == 0
 
 
-def test_chunks_do_not_change_the_proposals(monkeypatch, model, double_integrator, draw):
-    x = draw(double_integrator, 10)
-    whole = trc.propose(model, *x)
-    monkeypatch.setattr(evaluation.models, "CHUNK", 3)
-    torch.testing.assert_close(trc.propose(model, *x), whole, rtol=0, atol=1e-6)
-
-
-def test_proposals_are_the_models_iterates_in_the_dtype_of_the_question(model, double_integrator, draw):
-    initial, target = draw(double_integrator, 5)
+def test_proposals_are_the_models_iterates_in_the_dtype_of_the_question(monkeypatch, model, double_integrator, draw):
+    initial, target = draw(double_integrator, 10)
     model.train()
     proposed = trc.propose(model, initial, target, iterations=6)
     assert model.training  # as before
     assert proposed.dtype == torch.float64
     own = model(initial.float(), target.float(), iterations=6, return_all_iterations=True)["all_controls"]
     torch.testing.assert_close(proposed, own.double(), rtol=0, atol=1e-6)
+    monkeypatch.setattr(evaluation.models, "CHUNK", 3)
+    torch.testing.assert_close(trc.propose(model, initial, target, iterations=6), proposed, rtol=0, atol=1e-6)
 
 
 def test_random_controls_fill_their_bounds():
@@ -135,12 +119,18 @@ def test_random_controls_fill_their_bounds():
     assert first.mean().item() == pytest.approx(1, abs=0.1)
 
 
-def test_bad_states_and_controls_are_refused(double_integrator):
-    zero = torch.zeros(3, 2)
-    with pytest.raises(ValueError, match="must be finite, but 3 of 3"):
-        trc.instance_metrics(double_integrator, zero / 0, zero, torch.zeros(3, 15, 1))
-    with pytest.raises(ValueError, match=r"controls of double_integrator must have shape \[3, 15, 1\]"):
-        trc.instance_metrics(double_integrator, zero, zero, torch.zeros(3, 15, 2))
+@pytest.mark.parametrize(
+    ("initial", "controls", "message"),
+    [
+        (torch.zeros(3, 2) / 0, torch.zeros(3, 15, 1), "must be finite, but 3 of 3"),
+        (torch.zeros(3, 2), torch.zeros(3, 15, 2), r"controls of double_integrator must have shape \[3, 15, 1\]"),
+        (torch.zeros(3, 2), torch.zeros(3, 7, 1), r"controls of double_integrator must have shape \[3, 15, 1\]"),
+        (torch.zeros(3, 2), torch.full((3, 15, 1), 5.0), "must lie within the bounds of double_integrator; clip them"),
+    ],
+)
+def test_bad_states_and_controls_are_refused(double_integrator, initial, controls, message):
+    with pytest.raises(ValueError, match=message):
+        trc.instance_metrics(double_integrator, initial, torch.zeros(3, 2), controls)
 
 
 # Comparison
@@ -183,24 +173,18 @@ def test_comparison_is_drawn_by_its_generator_alone(model, double_integrator, dr
     assert first.loc["trained", "cost"] == other.loc["trained", "cost"]
 
 
-@pytest.mark.parametrize(
-    ("models", "message"),
-    [
-        ({"lqr": None}, "model 'lqr' must be a ControlNetwork, got None; read it with"),
-        ({}, "at least one model, got none"),
-    ],
-)
-def test_comparison_refuses_what_is_no_model(double_integrator, draw, models, message):
-    with pytest.raises(ValueError, match=message):
-        trc.compare(models, double_integrator, *draw(double_integrator, 4), generator=torch.Generator())
-
-
-def test_comparison_refuses_names_of_other_rows_and_models_of_other_problems(model, double_integrator, draw):
+def test_models_of_other_kinds_names_and_problems_are_refused(model, double_integrator, van_der_pol, draw):
     x, g = draw(double_integrator, 4), torch.Generator()
-    with pytest.raises(ValueError, match="can't be called optimum, random"):
-        trc.compare({"random": model, "optimum": model}, double_integrator, *x, generator=g)
-    with pytest.raises(ValueError, match="'trained' is for 'double_integrator', not for 'van_der_pol'"):
-        trc.compare(model, trc.make_problem("van_der_pol"), *x, generator=g)
+    for models, problem, message in (
+        ({"lqr": None}, double_integrator, "model 'lqr' must be a ControlNetwork, got None; read it with"),
+        ({}, double_integrator, "at least one model, got none"),
+        ({"random": model, "optimum": model}, double_integrator, "can't be called optimum, random"),
+        (model, van_der_pol, "'trained' is for 'double_integrator', not for 'van_der_pol'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            trc.compare(models, problem, *x, generator=g)
+    with pytest.raises(ValueError, match=r"the model is for 'double_integrator', not for 'van_der_pol'\."):
+        trc.evaluate(model, van_der_pol, *x)
 
 
 # Speed

@@ -1,3 +1,5 @@
+"""Saturated LQR and the control of least energy."""
+
 import math
 from dataclasses import dataclass
 
@@ -6,8 +8,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from made_up import Rover, WayCost, with_step
 
 import trc
+from trc.problems.double_integrator import DoubleIntegrator
 
 COST = trc.QuadraticCost(
     Q=[[2, 1, 0], [1, 3, 0], [0, 0, 0]], R=[[1, 0.2], [0.2, 0.5]], Q_final=[[9, 0, 1], [0, 5, 0], [1, 0, 7]]
@@ -116,16 +120,10 @@ def test_gains_are_given_one_target_at_a_time(problem):
         torch.testing.assert_close((gains[i], offsets[i]), (alone[0][0], alone[1][0]), rtol=1e-12, atol=1e-12)
 
 
-def test_saturated_lqr_stays_in_its_bounds_and_reaches_them(problem, draw):
-    controls = trc.lqr(problem, *draw(problem, 200)).controls
-    low, high = problem.control_low[0], problem.control_high[0]
-    assert controls.min() == low
-    assert controls.max() == high
-
-
-def test_trajectory_holds_its_own_rollout_and_cost(problem, draw):
-    initial, target = draw(problem, 20)
+def test_saturated_lqr_stays_in_its_bounds_reaches_them_and_holds_its_own_rollout_and_cost(problem, draw):
+    initial, target = draw(problem, 200)
     solution = trc.lqr(problem, initial, target)
+    assert (solution.controls.min(), solution.controls.max()) == (problem.control_low[0], problem.control_high[0])
     states = trc.rollout(problem, initial, solution.controls)
     torch.testing.assert_close(solution.states, states, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(solution.cost, problem.cost(states, solution.controls, target), rtol=1e-12, atol=0)
@@ -136,6 +134,35 @@ def test_lqr_beats_random_controls_on_every_instance(double_integrator, draw):
     controls = trc.random_controls(double_integrator, 200, torch.Generator().manual_seed(1))
     random = double_integrator.cost(trc.rollout(double_integrator, initial, controls), controls, target)
     assert (trc.lqr(double_integrator, initial, target).cost < random).all()
+
+
+def test_lqr_of_a_general_cost_is_that_of_its_curvature_at_the_target(draw):
+    """Where the target is an equilibrium the cost's slope vanishes, and its Hessian is all there is."""
+    rover = Rover(cost=WayCost(hill=0.0))
+    initial, target = draw(rover, 5)
+    weights = {"Q": torch.diag(torch.tensor([0.5, 0.5, 0])), "R": 0.1 * torch.eye(2)}
+    alike = Rover(cost=trc.QuadraticCost(**weights, Q_final=20 * weights["Q"]))
+    for mine, theirs in zip(trc.lqr_gains(rover, target), trc.lqr_gains(alike, target), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-9)
+    assert torch.allclose(trc.lqr(rover, initial, target).controls, trc.lqr(alike, initial, target).controls, atol=1e-6)
+
+
+def test_lqr_without_curvature_or_that_overflows_is_refused():
+    flat, steep = Rover(cost=WayCost(effort=0.0, arrival=0.0)), trc.make_problem("van_der_pol", mu=1e4, horizon=400)
+    for problem in (flat, steep):
+        zero = torch.zeros(1, problem.state_dim)
+        with pytest.raises(ValueError, match=r"the Riccati recursion overflows, or the cost does not curve .*\.$"):
+            trc.lqr(problem, zero, zero)
+    with pytest.raises(ValueError, match="rollout overflows"):
+        trc.lqr(trc.make_problem("van_der_pol"), torch.full((2, 2), 1e3), torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("expert", [trc.lqr, trc.ilqr, trc.optimum, trc.minimum_energy])
+def test_experts_want_a_problem_and_costs_that_are_numbers(double_integrator, expert):
+    with pytest.raises(ValueError, match="problem must be a Problem"):
+        expert("double_integrator", torch.zeros(2, 2), torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=r"costs in torch\.float32 must be finite"):
+        expert(double_integrator, torch.zeros(2, 2), torch.full((2, 2), 1e25))
 
 
 def test_no_small_change_of_unbounded_lqr_is_cheaper(draw):
@@ -155,6 +182,47 @@ def test_answer_has_the_dtype_of_the_question_and_is_computed_in_double(problem,
     assert torch.equal(single.cost, double.cost.float())
 
 
-def test_bad_states_are_refused(problem):
-    with pytest.raises(ValueError, match="must be finite, but 1 of 2 instances"):
-        trc.lqr(problem, torch.tensor([[0.0, float("nan")], [0, 0]]), torch.zeros(2, 2))
+# The least energy
+
+
+def test_minimum_energy_arrives_exactly_with_the_least_norm(double_integrator, draw):
+    problem, (x, target) = double_integrator, draw(double_integrator, 20)
+    found = trc.minimum_energy(problem, x, target)
+    assert (found.states[:, -1] - target).abs().max() < 1e-10
+    A, B = (m[0] for m in trc.step_jacobians(problem, x[:1], found.controls[:1, 0]))
+    reach = torch.cat([torch.linalg.matrix_power(A, 14 - t) @ B for t in range(15)], 1).numpy()
+    missing = (target - x @ torch.linalg.matrix_power(A, 15).mT).numpy()
+    least = np.linalg.lstsq(reach, missing.T, rcond=None)[0].T  # the least-norm solution
+    np.testing.assert_allclose(found.controls[..., 0].numpy(), least, atol=1e-10)
+
+
+IDENTITIES = trc.QuadraticCost(Q=np.eye(4), R=np.eye(1), Q_final=np.eye(4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain(DoubleIntegrator):
+    """Four integrators in a row: hard to steer in little time."""
+
+    state_names: tuple[str, ...] = ("a", "b", "c", "d")
+    cost: trc.QuadraticCost = IDENTITIES
+    initial_range: tuple[tuple[float, float], ...] = ((-1, 1),) * 4
+    target_range: tuple[tuple[float, float], ...] = ((0, 0),) * 4
+    horizon: int = 30
+    dt: float = 0.1
+
+    def step(self, x, u, parameters):
+        return torch.cat((x[..., :-1] + self.dt * x[..., 1:], x[..., -1:] + self.dt * u), -1)
+
+
+def test_minimum_energy_arrives_or_says_so():
+    x, target = torch.ones(1, 4, dtype=torch.float64), torch.zeros(1, 4, dtype=torch.float64)
+    assert trc.minimum_energy(Chain(), x, target).states[:, -1].abs().max() < 1e-8
+    twins = with_step(lambda problem, x, u, p: 0.9 * x + 0.1 * u, linear=True)  # no control can part them
+    impossible = [Chain(horizon=3), Chain(dt=1e-5), trc.make_problem("double_integrator", horizon=1)]
+    for problem in impossible + [twins.replace(horizon=horizon) for horizon in (2, 5, 16, 30)]:
+        initial, goal = torch.ones(1, problem.state_dim), torch.zeros(1, problem.state_dim)
+        initial[:, -1] = -1
+        with pytest.raises(ValueError, match=f"can't reach every state in {problem.horizon} steps"):
+            trc.minimum_energy(problem, initial, goal)
+    with pytest.raises(ValueError, match="needs a linear problem"):
+        trc.minimum_energy(trc.make_problem("van_der_pol"), goal, goal)

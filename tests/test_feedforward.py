@@ -26,16 +26,13 @@ def test_widest_network_within_a_budget(problem, depth, budget):
     assert network.num_parameters() <= budget < wider.num_parameters()
 
 
-def test_budget_without_a_network(problem):
-    with pytest.raises(ValueError, match="no network of depth 3 has as few as 10 parameters"):
-        FeedForward.create_within(10, problem=problem)
-
-
-def test_budget_and_depth_are_counts(problem):
-    with pytest.raises(ValueError, match="depth"):
-        FeedForward.create_within(5_000, problem=problem, depth=0)
-    with pytest.raises(ValueError, match="parameters"):
-        FeedForward.create_within(-1, problem=problem)
+@pytest.mark.parametrize(
+    ("budget", "depth", "message"),
+    [(10, 3, "no network of depth 3 has as few as 10 parameters"), (5_000, 0, "depth"), (-1, 3, "parameters")],
+)
+def test_budget_without_a_network_is_refused(problem, budget, depth, message):
+    with pytest.raises(ValueError, match=message):
+        FeedForward.create_within(budget, problem=problem, depth=depth)
 
 
 def test_a_network_of_another_class_is_not_kept(problem, tmp_path):
@@ -78,8 +75,5 @@ def test_what_needs_refinements_or_latents_refuses_it(double_integrator):
             trc.train(network, data, epochs=1, loss=loss)
     with pytest.raises(ValueError, match="reads the latents"):
         trc.train(network, data, epochs=1, value_predictor=trc.ValuePredictor.create(latent_dim=8))
-
-
-def test_unknown_setting_names_the_known_ones(double_integrator):
     with pytest.raises(ValueError, match=r"unknown model setting heads; known are .*width, depth"):
         FeedForward.create(problem=double_integrator, width=8, heads=2)

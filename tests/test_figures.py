@@ -1,4 +1,3 @@
-import inspect
 import itertools
 import os
 import re
@@ -15,130 +14,29 @@ import yaml
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
-from tidy import ablation
+from tidy import PROBLEMS, tables
 
-from trc import figures, results
-from trc.figures.__main__ import main
-from trc.figures.style import whiskers
-from trc.files import sha256
-from trc.results import Record, read_manifest
+from trc.artifact import figures, results
+from trc.artifact.figures import FIGURES
+from trc.artifact.figures.__main__ import main
+from trc.artifact.figures.names import METHODS
+from trc.artifact.figures.panels import whiskers
+from trc.artifact.results import Record, read_manifest
+from trc.common.files import sha256
+from trc.plots import save_vector
 
 ROOT = Path(__file__).resolve().parent.parent
-ENTRIES = figures.read_index(ROOT)
+ENTRIES = figures.paper_entries()
 each_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 mpl.use("agg")
-
-PROBLEMS = ("double_integrator", "van_der_pol")
-
-
-SETS = ("test", "wide", "wider")
-STATE = ["time", "state_0", "state_1", "target_0", "target_1", "control_0"]
-
-
-def tables(experiment):
-    """A small table of each kind that an experiment writes."""
-    if experiment not in ("comparison", "refinement_curves"):
-        return ablation(experiment)
-    names = list(figures.METHODS)
-    pair = ("cloned_feedback", "supervised_feedback")
-    metrics = ("terminal_error_iqm", "cost_iqm", "terminal_error", "success", "gap")
-    steps = [("teacher", 0), *((method, k) for method in pair for k in (0, 1))]
-    curves = ("cost", "reduction", "control_mse")
-    columns = {
-        "comparison": {
-            "runs": (
-                ["problem", "set", "method", "seed", "metric", "value"],
-                [
-                    (p, c, m, s, k, 1.0 + i + s)
-                    for p in PROBLEMS
-                    for c in SETS
-                    for i, m in enumerate(names)
-                    for s in (0, 1)
-                    for k in metrics
-                ],
-            ),
-            "summary": (
-                ["problem", "set", "method", "metric", "value", "low", "high"],
-                [
-                    (p, c, m, k, 1.5 + i, 1.0 + i, 2.5 + i)
-                    for p in PROBLEMS
-                    for c in SETS
-                    for i, m in enumerate(names)
-                    for k in metrics
-                ],
-            ),
-            "contrasts": (
-                ["problem", "set", "contrast", "metric", "value", "low", "high"],
-                [
-                    (p, c, question, k, -0.01, -0.02, 0.005 if c == "wide" else -0.001)
-                    for p in PROBLEMS
-                    for c in SETS
-                    for question in figures.QUESTIONS
-                    for k in ("gap", "success")
-                ],
-            ),
-            "training": (
-                ["problem", "method", "seed", "epoch", "split", "loss"],
-                [
-                    (p, m, s, e, split, (s + 1) / (e + 1))
-                    for p in PROBLEMS
-                    for m in ("cloned", "cloned_feedback")
-                    for s in (0, 1)
-                    for e in range(3)
-                    for split in ("train", "validation")
-                ],
-            ),
-        },
-        "refinement_curves": {
-            "curves": (
-                ["problem", "method", "iterate", "metric", "value", "low", "high"],
-                [
-                    (p, m, k, c, 2.0 - k, 1.0 - k / 2, 3.0 - k)
-                    for p in PROBLEMS
-                    for m in pair
-                    for k in (0, 1)
-                    for c in curves
-                    if (k, c) != (0, "reduction")
-                ],
-            ),
-            "runs": (
-                ["problem", "method", "iterate", "seed", "metric", "value"],
-                [
-                    (p, m, k, s, c, 2.0 - k + s / 10)
-                    for p in PROBLEMS
-                    for m in pair
-                    for k in (0, 1)
-                    for s in (0, 1)
-                    for c in curves
-                    if (k, c) != (0, "reduction")
-                ],
-            ),
-            "improvements": (
-                ["from", "to", "instances", "problem", "method", "seed"],
-                [(x, x + 2, 5 + s, p, m, s) for p in PROBLEMS for m in pair for s in (0, 1) for x in (80, 90)],
-            ),
-            "trajectories": (
-                ["problem", "method", "instance", "iterate", *STATE],
-                [
-                    (p, m, n, k, t / 10, 1.0 - t / 3, n - t / 4, 0.25, 0.75, None if t == 3 else 0.5 * t + k)
-                    for p in PROBLEMS
-                    for m, k in steps
-                    for n in (3, 8)
-                    for t in range(4)
-                ],
-            ),
-        },
-    }[experiment]
-    return {name: pd.DataFrame(rows, columns=header) for name, (header, rows) in columns.items()}
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A project with the real index and small results."""
+    """A project with small results; what a test registers is forgotten."""
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "claims.yml").touch()
     (tmp_path / "figures").mkdir()
-    shutil.copy(ROOT / "figures" / "index.yml", tmp_path / "figures")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(results, "source_commit", lambda: ("c0ffee", False))
     for experiment in {entry.experiment for entry in ENTRIES} - {None}:
@@ -146,24 +44,29 @@ def root(tmp_path, monkeypatch):
             name: table[table["problem"] == PROBLEMS[0]] for name, table in tables(experiment).items()
         }
         Record(tmp_path / "results" / experiment).write(halves, parameters={})
-    return tmp_path
+    known = set(FIGURES)
+    yield tmp_path
+    for name in set(FIGURES) - known:
+        del FIGURES[name]
 
 
-# The index
+# What decorators say
 
 
-def test_names_and_numbers_of_figures_are_distinct():
-    names = [entry.name for entry in ENTRIES]
-    assert len(names) == len(set(names)) == len({entry.number for entry in ENTRIES})
-    assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in names)
+def test_committed_index_is_what_the_decorators_say():
+    assert (ROOT / "figures" / "index.yml").read_text() == figures.index(), "run `make figures`"
+    assert [entry["name"] for entry in yaml.safe_load(figures.index())] == [entry.name for entry in ENTRIES]
+    assert [entry.number for entry in ENTRIES] == [
+        *(f"fig{i}" for i in range(1, 16)),
+        *(f"table{i}" for i in range(1, 7)),
+    ]
 
 
 @each_entry
 def test_entry_names_what_is_there(entry):
     pages = (ROOT / "_toc.yml").read_text()
     assert f"file: {entry.page}\n" in pages + "\n", f"the page {entry.page} is not in _toc.yml"
-    assert entry.tier in ("headline", "ablations")
-    assert list(inspect.signature(figures.FUNCTIONS[entry.function]).parameters) == entry.tables
+    assert getattr(figures, entry.function) is entry.make
     if entry.experiment is None:
         assert entry.notebook is None and not entry.tables
     else:
@@ -171,8 +74,87 @@ def test_entry_names_what_is_there(entry):
         assert (ROOT / entry.notebook).is_file()
 
 
-def test_every_function_of_the_paper_is_used():
-    assert {entry.function for entry in ENTRIES} == set(figures.FUNCTIONS)
+@pytest.mark.parametrize("entry", [e for e in FIGURES.values() if e.place is None], ids=lambda entry: entry.function)
+def test_figure_without_a_number_is_made_by_its_page(entry):
+    assert f"figures.{entry.function}(" in (ROOT / f"{entry.page}.md").read_text()
+
+
+def one(summary):
+    figure, ax = plt.subplots()
+    ax.plot(summary["value"], color=mpl.rcParams["axes.labelcolor"])
+    return figure
+
+
+def drawing():
+    return one(pd.DataFrame({"value": [1, 2]}))
+
+
+def methods(runs):
+    return one(runs)
+
+
+PLACE = {"page": "book/comparison", "experiment": "comparison"}
+
+
+@pytest.mark.parametrize(
+    ("function", "number", "place", "message"),
+    [
+        (
+            one,
+            1,
+            PLACE,
+            r"^there is a fig1 already \(trc\.artifact\.figures\.by_method\.methods\); choose another number\.$",
+        ),
+        (
+            methods,
+            99,
+            PLACE,
+            r"^there is a figure or table 'methods' already \(trc\.artifact\S+\); choose another name\.$",
+        ),
+        (one, 99, {"page": "book/comparison"}, "fig99_one has tables, but no experiment that made them"),
+        (one, 0, PLACE, "number of one"),
+        (one, "1", PLACE, "number of one"),
+        (one, 99, {**PLACE, "tier": "ablation"}, "unknown tier 'ablation'; known are headline, ablations"),
+        (one, 99, {**PLACE, "name": "../evil"}, r"name is like two_levels, got '\.\./evil'"),
+    ],
+)
+def test_decorator_that_makes_no_sense_is_refused(function, number, place, message):
+    with pytest.raises(ValueError, match=message):
+        figures.figure(number, **place)(function)
+    assert "one" not in FIGURES and figures.methods is FIGURES["methods"].make
+
+
+def test_figures_and_a_table_from_outside_are_made_and_listed(root):
+    figures.figure(99, **PLACE)(one)
+    figures.figure(98, page="book/model")(drawing)
+    figures.table(99, "values", **PLACE)(contrasts_of_mine)
+    figures.figure(99, **PLACE)(one)  # a notebook's cell run again
+    assert main(["fig98", "fig99", "table99_values"]) == 0
+    assert {path.stem for path in (root / "figures").iterdir()} == {
+        "fig98_drawing",
+        "fig99_one",
+        "table99_values",
+        "index",
+    }
+    listed = yaml.safe_load((root / "figures" / "index.yml").read_text())
+    assert {"fig98_drawing", "fig99_one", "table99_values"} < {entry["name"] for entry in listed}
+    record = yaml.safe_load((root / "figures" / "fig99_one.json").read_text())
+    assert record["function"] == "test_figures.one" and list(record["inputs"]) == ["results/comparison/summary.csv"]
+    assert (root / "figures" / "table99_values.md").read_text() == "| a | b |\n| --- | --- |\n| 1 % | 2 |\n"
+    assert r"1 \% & 2 \\" in (root / "figures" / "table99_values.tex").read_text()
+
+
+def contrasts_of_mine(contrasts):
+    return pd.DataFrame({"a": ["1 %"], "b": ["2"]})
+
+
+def test_index_is_written_only_when_it_changes(root):
+    assert main(["fig2"]) == 0
+    path = root / "figures" / "index.yml"
+    os.utime(path, (1, 1))
+    assert main(["fig2"]) == 0 and path.stat().st_mtime == 1
+    path.write_text("- old")
+    assert main(["fig2"]) == 0 and path.read_text() == figures.index()
 
 
 def test_index_is_complete():
@@ -195,57 +177,31 @@ def test_headline_of_the_makefile_is_that_of_the_index():
     assert wanted | {"teachers", "promises"} == set(line.split())
 
 
-@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.experiment], ids=lambda entry: entry.name)
+@each_entry
 def test_committed_figure_was_drawn_from_the_committed_results(entry):
-    if not (ROOT / "results" / entry.experiment / "manifest.json").is_file():
-        pytest.skip(f"there are no results of {entry.experiment} yet")
     sidecar = ROOT / "figures" / f"{entry.name}.json"
     assert sidecar.is_file(), f"{entry.name} is not drawn: run `make figures`"
-    recorded = yaml.safe_load(sidecar.read_text())["inputs"]
-    now = read_manifest(entry.experiment, ROOT)["tables"]
-    expected = {f"results/{entry.experiment}/{name}.csv": now[f"{name}.csv"] for name in entry.tables}
-    assert recorded == expected, "the results have changed since: run `make figures`"
+    record = yaml.safe_load(sidecar.read_text())
+    assert record["function"] == entry.path, "its function has another name now: run `make figures`"
+    if entry.experiment is not None:
+        now = read_manifest(entry.experiment, ROOT)["tables"]
+        expected = {f"results/{entry.experiment}/{name}.csv": now[f"{name}.csv"] for name in entry.tables}
+        assert record["inputs"] == expected, "the results have changed since: run `make figures`"
 
 
-GOOD = {**vars(ENTRIES[0])}
-
-
-@pytest.mark.parametrize(
-    ("index", "message"),
-    [
-        ([{**GOOD, "function": "sparkle"}], "unknown function of figures/index.yml 'sparkle'; known are methods"),
-        ([{**GOOD, "colour": "red"}], "must be a list of entries with exactly"),
-        ([{"name": "a"}], "must be a list of entries with exactly experiment, function"),
-        ([], "must be a list of entries"),
-        ([GOOD, GOOD], "has fig1, fig1_methods twice"),
-        ([{**GOOD, "name": 5}], "the entry 5 must hold text"),
-        ([{**GOOD, "tables": None}], "must hold text, and a list of tables"),
-        ([{**GOOD, "experiment": None}], "fig1_methods has tables, but no experiment"),
-    ],
-)
-def test_bad_entry_ends_with_status_2_and_one_line(root, capsys, index, message):
-    (root / "figures" / "index.yml").write_text(yaml.safe_dump(index))
-    assert main([]) == 2
-    error = capsys.readouterr().err
-    assert re.search(message, error)
-    assert error.startswith("trc.figures: ") and error.count("\n") == 1
+# Drawing
 
 
 def test_unknown_figure_ends_with_status_2_and_draws_nothing(root, capsys):
     assert main(["fig9_nothing", ENTRIES[0].name]) == 2
-    assert capsys.readouterr().err.startswith(
-        "trc.figures: there is no figure fig9_nothing; figures/index.yml has fig1"
-    )
-    assert [path.name for path in (root / "figures").iterdir()] == ["index.yml"]
+    assert capsys.readouterr().err.startswith("trc.artifact.figures: there is no figure fig9_nothing; there are fig1_")
+    assert not list((root / "figures").iterdir())
 
 
 def test_missing_results_end_with_status_2_and_the_command_that_makes_them(root, capsys):
     shutil.rmtree(root / "results")
     assert main([]) == 2
     assert "make experiments PRESET=paper ONLY=comparison" in capsys.readouterr().err
-
-
-# Drawing
 
 
 def files_of(entry):
@@ -257,7 +213,7 @@ def test_figures_repeat_byte_for_byte_and_name_their_inputs(root):
     assert main([]) == 0
     first = {path.name: path.read_bytes() for path in (root / "figures").iterdir()}
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-m", "trc.figures"], env=environment, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "trc.artifact.figures"], env=environment, check=True, capture_output=True)
     second = {path.name: path.read_bytes() for path in (root / "figures").iterdir()}
     assert set(first) == {"index.yml"}.union(*map(files_of, ENTRIES))
     assert [name for name in first if first[name] != second[name]] == []
@@ -265,6 +221,7 @@ def test_figures_repeat_byte_for_byte_and_name_their_inputs(root):
         record = yaml.safe_load(first[f"{entry.name}.json"])
         paths = [f"results/{entry.experiment}/{table}.csv" for table in entry.tables]
         assert record["inputs"] == {path: sha256(root / path) for path in paths}
+        assert record["function"] == entry.path
         assert record["commit"] == ("c0ffee" if entry.experiment else None)
     assert not plt.get_fignums()
 
@@ -278,25 +235,25 @@ def test_one_figure_is_drawn_by_name_or_number(root, by):
 
 def test_style_is_gone_after_drawing(tmp_path):
     before = dict(mpl.rcParams)
-    figures.save(figures.learning(tables("comparison")["training"]), tmp_path / "a")
+    save_vector(figures.learning(tables("comparison")["training"]), tmp_path / "a")
     assert dict(mpl.rcParams) == before
 
 
 def test_each_method_has_its_own_colour():
-    colours = [figures.color(method) for method in figures.METHODS]
+    colours = [METHODS[method].color for method in METHODS]
     assert len(set(colours)) == len(colours)
-    assert figures.label("lqr") == "saturated LQR"
+    assert METHODS["lqr"].title == "saturated LQR"
 
 
 def test_methods_shows_every_run_and_interval():
     frames = tables("comparison")
     figure = figures.methods(frames["runs"], frames["summary"])
     ax = figure.axes[0]  # double integrator, terminal error
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == [figures.label(m) for m in reversed(figures.METHODS)]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [METHODS[m].title for m in reversed(METHODS)]
     points = [line for line in ax.lines if line.get_marker() == "o"]
     bars = [line for line in ax.lines if line.get_linewidth() == 5]
-    by_colour = {to_hex(figures.color(m)): i for i, m in enumerate(figures.METHODS)}
-    assert len(points) == len(bars) == len(figures.METHODS)
+    by_colour = {to_hex(METHODS[m].color): i for i, m in enumerate(METHODS)}
+    assert len(points) == len(bars) == len(METHODS)
     for line in points:
         assert list(line.get_xdata()) == [1.0 + by_colour[to_hex(line.get_color())] + s for s in (0, 1)]
     for line in bars:
@@ -337,21 +294,35 @@ def test_refinement_shows_mean_seeds_and_histogram():
     assert {tuple(line.get_ydata()) for line in cost.lines} == {(2, 1), (2.1, 1.1)}
     drawn = [line for line in reduction.lines if line.get_marker() == "o"]
     assert [list(line.get_xydata()[0]) for line in drawn] == [[1, 100]] * 2  # the first guess takes nothing off
-    assert [bar.get_height() for bar in histogram.patches] == [50] * 4
+    for steps in histogram.collections:  # half of the instances in each of two bins
+        heights = dict(steps.get_paths()[0].vertices.tolist())
+        assert max(heights.values()) == pytest.approx(50) and histogram.get_title("left") == "instances (%)"
+    assert len(histogram.collections) == 2
+    plt.close(figure)
+
+
+def test_untrained_shows_a_distribution_a_size_and_start_with_its_mean():
+    figure = figures.untrained(tables("size_ablation")["untrained_runs"])
+    assert len(figure.axes) == len(PROBLEMS)
+    for ax in figure.axes:
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["small", "medium", "large"]
+        assert len(ax.collections) == 2 * 3
+        means = [y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata()]
+        assert means == pytest.approx([0.025] * 6)
     plt.close(figure)
 
 
 def test_distance_shows_the_gap_in_percent():
     figure = figures.distance(tables("comparison")["summary"])
     drawn = [list(line.get_ydata()) for line in figure.axes[0].lines]
-    shown = [i for i, name in enumerate(figures.METHODS) if name not in ("random", "zero", "optimum")]
+    shown = [i for i, name in enumerate(METHODS) if name not in ("random", "zero", "optimum")]
     assert drawn == [[100 * (1.5 + i)] * 3 for i in shown]
     plt.close(figure)
 
 
 def test_comparison_table_has_a_row_for_each_method():
     table = figures.comparison(tables("comparison")["summary"])
-    assert list(table["method"]) == [figures.label(name) for name in figures.METHODS] * 2
+    assert list(table["method"]) == [METHODS[name].title for name in METHODS] * 2
     assert list(table["problem"][table["problem"] != ""]) == ["Double integrator", "Van der Pol"]
     assert table["mean terminal error"][1].split() == ["2.50", "(2.00", "…", "3.50)"]
 
@@ -399,18 +370,14 @@ def seen_by(cone, hex_colour):
 
 @pytest.mark.parametrize("cone", ["protanopia", "deuteranopia"])
 def test_colours_of_the_methods_can_be_told_apart_without_a_cone(cone):
-    colours = {name: seen_by(cone, figures.color(name)) for name in figures.METHODS}
+    colours = {name: seen_by(cone, METHODS[name].color) for name in METHODS}
     close = [(a, b) for a, b in itertools.combinations(colours, 2) if np.linalg.norm(colours[a] - colours[b]) < 0.12]
     assert not close
 
 
-@pytest.mark.parametrize("name", sorted(figures.FUNCTIONS))
-def test_words_are_legible_at_the_width_of_the_page(name):
-    entry = next(entry for entry in ENTRIES if entry.function == name)
-    inputs = {} if entry.experiment is None else {k: tables(entry.experiment)[k] for k in entry.tables}
-    figure = figures.FUNCTIONS[name](**inputs)
-    if isinstance(figure, pd.DataFrame):
-        return
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name.startswith("fig")], ids=lambda entry: entry.name)
+def test_words_are_legible_at_the_width_of_the_page(entry):
+    figure = entry.make(**{name: tables(entry.experiment)[name] for name in entry.tables})
     figure.canvas.draw()
     words = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
     assert figure.get_size_inches()[0] <= 7.0

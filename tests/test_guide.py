@@ -150,7 +150,7 @@ def test_cost_parameters_are_used_and_recorded(tmp_path, van_der_pol, loaders, c
         )
         weights.append(model.decode[0].weight)
     assert not torch.equal(*weights)
-    recorded = json.loads((tmp_path / "other" / "training_stats.json").read_text())["recipe"]["cost"]
+    recorded = json.loads((tmp_path / "other" / "training_stats.json").read_text())["setup"]["cost"]
     assert recorded == {"Q": [[1, 0], [0, 1]], "R": [[0.5]], "Q_final": [[3, 0], [0, 3]]}
 
 
@@ -268,6 +268,8 @@ def test_final_states_are_not_enough_for_process_supervision(van_der_pol, loader
         guide.train_with_process_supervision(model, *loaders, dynamics_fn=final, cost_params=cost, epochs=1)
 
 
-def test_missing_gpu_is_told(loaders):
+def test_missing_gpu_is_told(monkeypatch, double_integrator):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = Model.create_small(problem=double_integrator)
     with pytest.warns(UserWarning, match="not available here; the CPU is used"):
-        assert guide.common.device_of("cuda") == "cpu"
+        assert guide.RefinementEvaluator(model, device="cuda").device == "cpu"

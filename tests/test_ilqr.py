@@ -1,24 +1,17 @@
-"""iLQR ends at a stationary point within the bounds, whatever the start."""
+"""iLQR ends at a stationary point within the bounds, whatever the start, and no worse than other solvers."""
 
 import itertools
 
+import ipopt
 import pytest
 import torch
-from made_up import Cart
-from scipy.optimize import lsq_linear
+from ipopt import VARIATIONS
+from made_up import Cart, Rover
+from plain import projected_gradient, step_by_step
+from scipy.optimize import lsq_linear, minimize
 
 import trc
 from trc.experts.ilqr import box_minimum
-
-
-def projected_gradient(problem, initial, target, controls):
-    """The residual once more, by step-by-step autograd instead of the adjoint."""
-    u = controls.clone().requires_grad_()
-    states = [initial]
-    for t in range(problem.horizon):
-        states.append(problem.step(states[-1], u[:, t], problem.parameters))
-    problem.cost(torch.stack(states, 1), u, target).sum().backward()
-    return (controls - problem.clip(controls - u.grad)).abs().amax((1, 2))
 
 
 def instances(problem, count=24, scale=1.0):
@@ -31,6 +24,7 @@ PROBLEMS = {
     "tight double_integrator": trc.make_problem("double_integrator", control_low=(-0.5,), control_high=(0.5,)),
     "van_der_pol": trc.make_problem("van_der_pol", horizon=60),
     "cart": Cart(),
+    "rover": Rover(),
 }
 
 
@@ -42,6 +36,7 @@ def test_result_is_stationary_feasible_and_no_worse_than_lqr(name, start):
     found = trc.ilqr(problem, initial, target, start=start)
     low, high = problem.bounds(initial)
     assert found.converged.all()
+    assert found.residual.max() <= 1e-6
     assert projected_gradient(problem, initial, target, found.controls).max() < 2e-6
     assert ((found.controls >= low) & (found.controls <= high)).all()
     torch.testing.assert_close(found.states, trc.rollout(problem, initial, found.controls))
@@ -68,6 +63,54 @@ def test_bounded_linear_problem_agrees_with_a_bounded_least_squares_solver():
         assert abs(controls[:, 0].numpy() - exact.x).max() < 1e-7
 
 
+@pytest.mark.parametrize("name", ipopt.PROBLEMS)
+@pytest.mark.parametrize("variation", VARIATIONS)
+@pytest.mark.parametrize(
+    ("start", "count"), [("zero", 8), *(pytest.param(start, 256, marks=pytest.mark.slow) for start in ("lqr", "zero"))]
+)
+def test_result_is_not_worse_than_that_of_ipopt(name, variation, start, count):
+    found = ipopt.compare(ipopt.PROBLEMS[name], variation, count, start)
+    assert found["ilqr_converged"] == found["ipopt_solved"] == count
+    assert found["ilqr_residual"] <= 1e-6
+    assert found["ipopt_residual"] < 1e-3
+    assert found["cost_disagreement"] < 1e-10  # their dynamics and cost are ours
+    assert found["largest_excess"] < 1e-6
+
+
+@pytest.mark.parametrize("start", ["zero", "left", "right"])
+def test_cost_that_is_not_quadratic_agrees_with_a_general_optimiser(start):
+    """Where ours ends the other finds nothing better, and where the other ends, ours doesn't either."""
+    problem = Rover(horizon=6)
+    initial, target = instances(problem, 4)
+    begin, theirs = trc.ilqr(problem, initial, target, start=start, max_iterations=0).controls, []
+    ours = trc.ilqr(problem, initial, target, start=start)
+    bounds = list(zip(problem.control_low, problem.control_high, strict=True)) * 6
+    for i in range(4):
+
+        def cost_and_gradient(flat, i=i):
+            u = torch.tensor(flat).view(1, 6, 2).requires_grad_()
+            J = problem.cost(step_by_step(problem, initial[i : i + 1], u), u, target[i : i + 1]).sum()
+            J.backward()
+            return J.item(), u.grad.flatten().numpy()
+
+        exact = {"jac": True, "bounds": bounds, "method": "L-BFGS-B", "options": {"ftol": 1e-15, "gtol": 1e-9}}
+        after = minimize(cost_and_gradient, ours.controls[i].flatten().numpy(), **exact)
+        assert after.fun == pytest.approx(ours.cost[i].item(), rel=1e-9)
+        theirs.append(torch.tensor(minimize(cost_and_gradient, begin[i].flatten().numpy(), **exact).x).view(6, 2))
+    theirs = torch.stack(theirs)
+    cost = problem.cost(step_by_step(problem, initial, theirs), theirs, target)
+    torch.testing.assert_close(trc.ilqr(problem, initial, target, start=theirs).cost, cost, rtol=1e-9, atol=0)
+
+
+def test_optimum_tries_the_starts_that_the_problem_names():
+    problem = Rover(horizon=6)
+    initial, target = instances(problem, 4)
+    best = trc.optimum(problem, initial, target)
+    each = torch.stack([trc.ilqr(problem, initial, target, start=start).cost for start in problem.starts])
+    torch.testing.assert_close(best.cost, each.min(0).values)
+    assert len(set(each.argmin(0).tolist())) > 1  # no start is the best for all
+
+
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_box_minimum_agrees_with_trying_every_active_set(m):
     generator = torch.Generator().manual_seed(m)
@@ -75,10 +118,7 @@ def test_box_minimum_agrees_with_trying_every_active_set(m):
     root = torch.randn(count, m, m, generator=generator, dtype=torch.float64)
     H = root @ root.mT + 0.1 * torch.eye(m)
     g = 3 * torch.randn(count, m, 1, generator=generator, dtype=torch.float64)
-    low, high = (
-        -torch.rand(count, m, 1, generator=generator).double(),
-        torch.rand(count, m, 1, generator=generator).double(),
-    )
+    low, high = (sign * torch.rand(count, m, 1, generator=generator).double() for sign in (-1, 1))
     d, _ = box_minimum(H, g, low, high)
 
     def value(d):
@@ -96,64 +136,29 @@ def test_box_minimum_agrees_with_trying_every_active_set(m):
     torch.testing.assert_close(value(d), best, rtol=1e-9, atol=1e-9)
 
 
-def test_of_several_starts_the_cheaper_result_is_kept():
-    problem = PROBLEMS["van_der_pol"]
-    initial, target = instances(problem, 8, scale=2.0)
-    generator = torch.Generator().manual_seed(0)
-    several = trc.ilqr(problem, initial, target, start=["lqr", "zero", "random"], generator=generator)
-    for start in ("lqr", "zero"):
-        assert (several.cost <= trc.ilqr(problem, initial, target, start=start).cost).all()
-
-
 def test_unfinished_instances_are_reported_and_not_called_converged():
     problem = PROBLEMS["van_der_pol"]
-    initial, target = instances(problem, 8)
-    found = trc.ilqr(problem, initial, target, start="zero", max_iterations=1)
-    assert not found.converged.any()
-    assert (found.residual > 1e-6).all()
-    assert (found.iterations == 1).all()
-
-
-def test_result_has_the_dtype_of_the_instances():
-    initial, target = (t.float() for t in instances(PROBLEMS["cart"], 3))
-    found = trc.ilqr(PROBLEMS["cart"], initial, target)
-    assert {t.dtype for t in (found.states, found.controls, found.cost)} == {torch.float32}
-
-
-def test_bad_starts_say_what_is_possible():
-    problem = PROBLEMS["cart"]
-    initial, target = instances(problem, 3)
-    with pytest.raises(ValueError, match="unknown start 'warm'; known are lqr, zero, random"):
-        trc.ilqr(problem, initial, target, start="warm")
-    with pytest.raises(ValueError, match="needs generator"):
-        trc.ilqr(problem, initial, target, start="random")
-    with pytest.raises(ValueError, match=r"start controls must have shape \[3, 12, 2\]"):
-        trc.ilqr(problem, initial, target, start=initial)
-
-
-def test_of_two_starts_the_better_one_says_how_it_ended():
-    problem = PROBLEMS["van_der_pol"]
     initial, target = instances(problem, 4)
-    best = trc.ilqr(problem, initial, target)
+    best = trc.ilqr(problem, initial.float(), target.float())
+    assert {t.dtype for t in (best.states, best.controls, best.cost)} == {torch.float32}  # as the question
     idle = torch.zeros_like(best.controls)
-    found = trc.ilqr(problem, initial, target, start=[idle, best.controls], max_iterations=1)
     alone = trc.ilqr(problem, initial, target, start=idle, max_iterations=1)
-    assert not alone.converged.any()
-    assert found.converged.all()
-    assert (found.residual <= 1e-6).all()
+    assert not alone.converged.any() and (alone.residual > 1e-6).all() and (alone.iterations == 1).all()
+    found = trc.ilqr(
+        problem, initial, target, start=[idle, trc.ilqr(problem, initial, target).controls], max_iterations=1
+    )
+    assert found.converged.all() and (found.residual <= 1e-6).all()  # of two starts the better one says how it ended
     assert torch.equal(found.iterations, alone.iterations)  # one from zero controls, none from the best
 
 
 def test_random_start_is_anywhere_within_the_bounds():
     problem = PROBLEMS["cart"]
     initial, target = instances(problem, 200)
-    found = trc.ilqr(
-        problem, initial, target, start="random", generator=torch.Generator().manual_seed(0), max_iterations=0
-    )
+    generator = torch.Generator().manual_seed(0)
+    found = trc.ilqr(problem, initial, target, start="random", generator=generator, max_iterations=0)
     low, high = problem.bounds(initial)
     share = (found.controls - low) / (high - low)
-    assert share.min() >= 0
-    assert share.max() <= 1
+    assert 0 <= share.min() and share.max() <= 1
     assert (share.mean((0, 1)) - 0.5).abs().max() < 0.03
     assert share.std() > 0.25
 
@@ -172,11 +177,14 @@ def test_start_that_overflows_is_refused():
         ({"tolerance": float("nan")}, "tolerance must be a positive number"),
         ({"start": None}, "unknown start None"),
         ({"start": 5}, "unknown start 5"),
-        ({"start": []}, "start must name at least one"),
+        ({"start": "warm"}, "unknown start 'warm'; known are lqr, zero, random, left, right, or controls"),
+        ({"start": []}, "start must name at least one of zero, left, right, or give controls"),
+        ({"start": "random"}, "needs generator"),
         ({"start": "random", "generator": 3}, "needs generator"),
+        ({"start": torch.zeros(3)}, r"start controls must have shape \[2, 10, 2\]"),
     ],
 )
 def test_bad_options_are_refused(options, message):
-    problem = PROBLEMS["cart"]
+    problem = PROBLEMS["rover"]
     with pytest.raises(ValueError, match=message):
         trc.ilqr(problem, *instances(problem, 2), **options)

@@ -8,7 +8,14 @@ import torch
 from plain import step_by_step
 
 import trc
-from trc.losses import discounted_cost, improvement_reward, iterate_costs, rise_penalty, trajectory_loss, value_loss
+from trc.training.losses import (
+    discounted_cost,
+    improvement_reward,
+    iterate_costs,
+    rise_penalty,
+    trajectory_loss,
+    value_loss,
+)
 
 COSTS = torch.tensor([[8.0, 4.0, 6.0, 2.0], [10.0, 5.0, 5.0, 5.0]], dtype=torch.float64)
 TEACHER = torch.tensor([2.0, 4.0], dtype=torch.float64)
@@ -79,27 +86,18 @@ def test_iterate_costs_are_those_of_each_iterate(problem, draw, feedback, create
         torch.testing.assert_close(costs[:, k], expected)
 
 
-def test_only_the_last_iterate_is_simulated_again(double_integrator, draw):
+def test_only_the_last_iterate_is_simulated_again_and_final_states_alone_have_no_cost(double_integrator, draw):
     model = trc.TinyRecursiveControl.create_small(problem=double_integrator, feedback="error").double()
     initial, target = draw(double_integrator, 5)
-    output = model(initial, target, return_all_iterations=True)
-    simulated = []
+    output, simulated = model(initial, target, return_all_iterations=True), []
 
-    def counting(initial, controls):
+    def final(initial, controls):
         simulated.append(len(controls))
-        return trc.rollout(double_integrator, initial, controls)
+        return trc.rollout(double_integrator, initial, controls)[:, -1]
 
-    iterate_costs(output, initial, target, counting, double_integrator.cost)
-    assert simulated == [5]
-
-
-def test_final_states_alone_have_no_cost(double_integrator, draw):
-    model = trc.TinyRecursiveControl.create_small(problem=double_integrator, feedback="none").double()
-    initial, target = draw(double_integrator, 5)
-    output = model(initial, target, return_all_iterations=True)
-    final = lambda x, u: trc.rollout(double_integrator, x, u)[:, -1]  # noqa: E731
     with pytest.raises(ValueError, match=r"needs trajectories \[B, T\+1, n\], but dynamics_fn returned final states"):
         iterate_costs(output, initial, target, final, double_integrator.cost)
+    assert simulated == [5]
 
 
 @pytest.mark.parametrize("create", ["create_small", "create_two_level_small"])

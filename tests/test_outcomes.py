@@ -4,12 +4,18 @@ import pytest
 import torch
 
 import trc
-from trc.evaluation import contrast_table, interval_table, join, outcome, seed_table, trajectory_table
-from trc.experiments import instances
+from trc.artifact.instances import instances
+from trc.artifact.outcomes import QUANTITIES, Outcomes, join, outcome, overview
+from trc.artifact.presets import PAPER_PROBLEMS
+from trc.artifact.trajectories import trajectory_table
 
 
 def generator():
     return torch.Generator().manual_seed(0)
+
+
+def gathered(by_key, names=("method",), seeds=(0,), resamples=20):
+    return Outcomes(by_key=by_key, names=tuple(names), seeds=seeds, generator=generator(), resamples=resamples)
 
 
 def made_up(cost, optimal, seeds=2):
@@ -33,8 +39,9 @@ def test_outcome_follows_the_iterates_by_hand(double_integrator, draw):
     assert "control_mse" not in outcome(double_integrator, x0, target, iterates, best.cost)[0]
 
 
-def test_seed_table_by_hand():
-    table = seed_table({("a", 1): made_up([3.0, 5.0], [1.0, 3.0])}, ["method", "iterate"], ["gap", "cost"], [7, 8])
+def test_table_by_seed_by_hand():
+    found = gathered({("a", 1): made_up([3.0, 5.0], [1.0, 3.0])}, ["method", "iterate"], [7, 8])
+    table = found.by_seed(["gap", "cost"])
     assert list(table.columns) == ["method", "iterate", "seed", "metric", "value"]
     assert table.values.tolist() == [
         ["a", 1, 7, "gap", 1.0],
@@ -46,12 +53,17 @@ def test_seed_table_by_hand():
 
 def test_reduction_is_the_share_that_is_gone():
     found = {"cost": torch.tensor([[1.0, 2.0]]), "previous_cost": torch.tensor([[4.0, 8.0]])}
-    assert seed_table({("a",): found}, ["method"], ["reduction"], [0])["value"].item() == 0.75
+    assert gathered({("a",): found}).by_seed(["reduction"])["value"].item() == 0.75
+
+
+def test_typical_gap_leaves_a_few_failures_out():
+    found = {"cost": torch.tensor([[1.0, 1.1, 1.1, 50.0]]), "optimal_cost": torch.ones(1, 4)}
+    assert QUANTITIES["gap_iqm"].value(found) == pytest.approx(0.1)
 
 
 def test_intervals_hold_the_value_and_repeat():
     outcomes = {("a",): {"success": (torch.rand(3, 40, generator=generator()) > 0.5).double()}}
-    tables = [interval_table(outcomes, ["method"], ["success"], generator=generator(), resamples=50) for _ in range(2)]
+    tables = [gathered(outcomes, resamples=50).intervals(["success"]) for _ in range(2)]
     assert tables[0].equals(tables[1])
     row = tables[0].iloc[0]
     assert row["low"] <= row["value"] == outcomes["a",]["success"].mean().item() <= row["high"]
@@ -59,9 +71,9 @@ def test_intervals_hold_the_value_and_repeat():
 
 def test_contrast_of_a_method_with_itself_is_zero_and_with_a_shift_is_the_shift():
     costs = torch.rand(3, 30, generator=generator(), dtype=torch.float64)
-    outcomes = {("a",): {"cost": costs}, ("b",): {"cost": costs - 2}}
-    pairs = {("same",): (("a",), ("a",)), ("shift",): (("b",), ("a",))}
-    table = contrast_table(outcomes, pairs, ["contrast"], ["cost"], generator=generator(), resamples=50)
+    found = gathered({("p", "a"): {"cost": costs}, ("p", "b"): {"cost": costs - 2}}, ["problem", "method"])
+    table = found.contrasts({"same": ("a", "a"), "shift": ("b", "a")}, ["cost"])
+    assert list(table["problem"]) == ["p", "p"]
     numbers = table.set_index("contrast")[["value", "low", "high"]]
     assert (numbers.loc["same"] == 0).all()
     assert numbers.loc["shift"].tolist() == pytest.approx([-2, -2, -2])  # what both have in common cancels
@@ -69,9 +81,24 @@ def test_contrast_of_a_method_with_itself_is_zero_and_with_a_shift_is_the_shift(
 
 def test_contrast_with_one_seed_is_drawn_with_every_seed_of_the_other():
     outcomes = {("a",): made_up([3.0, 5.0], [1.0, 3.0], seeds=3), ("b",): made_up([1.0, 3.0], [1.0, 3.0], seeds=1)}
-    pairs = {("a over b",): (("a",), ("b",))}
-    table = contrast_table(outcomes, pairs, ["contrast"], ["gap"], generator=generator(), resamples=20)
+    table = gathered(outcomes).against("b", quantities=["gap"])
+    assert list(table["method"]) == ["a"]
     assert table["value"].item() == 3.0  # seeds 1, 2 and 3 times 8, over 4, minus one; less a gap of 0
+
+
+def test_everything_is_held_against_references_of_its_own_kind():
+    key_of = [("p", form, weight) for form in ("x", "y") for weight in (0, 1)]
+    costs = {key: {"cost": torch.full((1, 2), float(i), dtype=torch.float64)} for i, key in enumerate(key_of)}
+    found = gathered(costs, ["problem", "form", "weight"])
+    one = found.against(("x", 0), quantities=["cost"])
+    assert one[["form", "weight", "value"]].values.tolist() == [["x", 1, 1], ["y", 0, 2], ["y", 1, 3]]
+    by_weight = gathered({key[1:]: found[key] for key in key_of}, ["form", "weight"]).against(0, 1, quantities=["cost"])
+    assert by_weight[["form", "weight", "against", "value"]].values.tolist() == [
+        ["x", 0, 1, -1],
+        ["x", 1, 0, 1],
+        ["y", 0, 1, -1],
+        ["y", 1, 0, 1],
+    ]
 
 
 def test_join_stacks_the_seeds():
@@ -79,15 +106,27 @@ def test_join_stacks_the_seeds():
     assert both["cost"].tolist() == [[1, 2], [3, 4]]
 
 
-@pytest.mark.parametrize("table", [seed_table, interval_table, contrast_table])
+def test_overview_shows_the_test_set_with_keys_down_and_metrics_across():
+    costs = {(name, "a"): made_up([3.0, 5.0], [1.0, 3.0]) for name in ("wide", "test")}
+    table = overview(gathered(costs, ["set", "method"], [0, 1]).intervals(["gap", "cost"]))
+    assert table.to_dict("index") == {("test", "a"): {"gap": 2.0, "cost": 6.0}}
+
+
+@pytest.mark.parametrize("table", ["by_seed", "intervals", "against"])
 def test_unknown_quantity_is_refused(table):
-    options = {"seeds": [0]} if table is seed_table else {"generator": generator()}
-    outcomes = [{}] if table is not contrast_table else [{}, {}]
+    found = gathered({("a",): made_up([1.0, 2.0], [1.0, 1.0]), ("b",): made_up([1.0, 2.0], [1.0, 1.0])})
+    arguments = {"quantities": ["beauty"]}
     with pytest.raises(ValueError, match="unknown quantity 'beauty'; known are gap"):
-        table(*outcomes, names=["method"], quantities=["beauty"], **options)
+        found.against("a", **arguments) if table == "against" else getattr(found, table)(**arguments)
 
 
-@pytest.mark.parametrize("problem", trc.PROBLEMS)
+def test_unknown_outcome_is_refused_with_those_there_are():
+    found = gathered({("p", "a"): made_up([1.0, 2.0], [1.0, 1.0])}, ["problem", "method"])
+    with pytest.raises(ValueError, match="there is no outcome p, b; known are p, a"):
+        found.contrasts({"question": ("a", "b")}, ["gap"])
+
+
+@pytest.mark.parametrize("problem", PAPER_PROBLEMS)
 def test_instances_of_a_preset_carry_their_optimum(problem):
     some = instances(problem, "smoke", "wide")
     best = trc.optimum(some.problem, some.initial[:4].double(), some.target[:4].double())
@@ -97,12 +136,21 @@ def test_instances_of_a_preset_carry_their_optimum(problem):
     assert torch.equal(own["cost"], own["optimal_cost"])
 
 
-@pytest.mark.parametrize("problem", trc.PROBLEMS)
+@pytest.mark.parametrize("problem", PAPER_PROBLEMS)
 def test_teacher_of_a_problem_is_optimal_on_the_test_set(problem):
     some = instances(problem, "smoke")
     controls = some.teacher_controls()
     cost = some.problem.cost(trc.rollout(some.problem, some.initial.double(), controls), controls, some.target.double())
     torch.testing.assert_close(cost, some.optimal_cost, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", PAPER_PROBLEMS)
+def test_first_instances_are_the_first_of_each_part(name):
+    some = instances(name, "smoke")
+    few = some.first(3)
+    assert len(few.initial) == len(few.optimal_cost) == len(few.lqr_controls) == 3
+    assert torch.equal(few.initial, some.initial[:3])
+    assert len(some.first(10_000).initial) == len(some.initial)
 
 
 def test_trajectory_table_holds_what_the_simulator_gives(double_integrator, draw):

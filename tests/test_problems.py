@@ -7,8 +7,11 @@ import pytest
 import scipy.integrate
 import scipy.linalg
 import torch
+from made_up import Rover, WayCost, with_step
 
 import trc
+from trc import problems
+from trc.problems import PROBLEMS
 
 
 def generator(seed=0):
@@ -27,39 +30,23 @@ def test_double_integrator_step_is_the_matrix_exponential(double_integrator):
     torch.testing.assert_close(double_integrator.step(x, u, {}), expected, rtol=0, atol=1e-14)
 
 
-def van_der_pol_exact(x0, controls, dt, mu):
-    """States at the ends of the steps, from an adaptive integrator of order 8."""
-    states = [x0]
-    for force in controls:
-        solution = scipy.integrate.solve_ivp(
-            lambda _, x, force=force: [x[1], mu * (1 - x[0] ** 2) * x[1] - x[0] + force],
-            (0, dt),
-            states[-1],
-            method="DOP853",
-            rtol=1e-13,
-            atol=1e-14,
-        )
-        states.append(solution.y[:, -1])
-    return np.array(states)
-
-
 def van_der_pol_error(dt):
-    """Largest error of RK4 over two seconds of controls that change each half second."""
-    x0, mu, levels = [1.5, -1.0], 1.7, [2.0, -1.0, 0.5, -2.0]
-    exact = van_der_pol_exact(x0, levels, 0.5, mu)
+    """Largest error over two seconds of controls that change each half second, to an adaptive integrator of order 8."""
+    exact, mu, levels = [[1.5, -1.0]], 1.7, [2.0, -1.0, 0.5, -2.0]
+    for force in levels:
+        rates = lambda _, x, force=force: [x[1], mu * (1 - x[0] ** 2) * x[1] - x[0] + force]  # noqa: E731
+        found = scipy.integrate.solve_ivp(rates, (0, 0.5), exact[-1], method="DOP853", rtol=1e-13, atol=1e-14)
+        exact.append(found.y[:, -1])
     substeps = round(0.5 / dt)
-    problem = trc.make_problem("van_der_pol", dt=dt, mu=mu)
     controls = torch.tensor(levels, dtype=torch.float64).repeat_interleave(substeps).view(1, -1, 1)
-    states = trc.rollout(problem, torch.tensor([x0], dtype=torch.float64), controls)
-    return np.abs(states[0, ::substeps].numpy() - exact).max()
+    x0 = torch.tensor(exact[:1], dtype=torch.float64)
+    states = trc.rollout(trc.make_problem("van_der_pol", dt=dt, mu=mu), x0, controls)
+    return np.abs(states[0, ::substeps].numpy() - np.array(exact)).max()
 
 
-def test_van_der_pol_agrees_with_scipy():
+def test_van_der_pol_agrees_with_scipy_and_converges_with_order_four():
     assert van_der_pol_error(0.05) < 1e-4
     assert van_der_pol_error(0.05 / 16) < 1e-9
-
-
-def test_van_der_pol_converges_with_order_four():
     errors = [van_der_pol_error(dt) for dt in (0.0125, 0.00625, 0.003125)]
     for coarse, fine in itertools.pairwise(errors):
         assert 3.7 < np.log2(coarse / fine) < 4.3
@@ -68,65 +55,14 @@ def test_van_der_pol_converges_with_order_four():
 def test_step_works_for_any_leading_shape(problem):
     x = torch.randn(3, 4, 2, generator=generator(), dtype=torch.float64)
     u = torch.randn(3, 4, 1, generator=generator(1), dtype=torch.float64)
-    one_by_one = torch.stack(
-        [
-            torch.stack([problem.step(a, b, problem.parameters) for a, b in zip(*row, strict=True)])
-            for row in zip(x, u, strict=True)
-        ]
-    )
+    pairs = zip(x.reshape(-1, 2), u.reshape(-1, 1), strict=True)
+    one_by_one = torch.stack([problem.step(a, b, problem.parameters) for a, b in pairs]).reshape(3, 4, 2)
     torch.testing.assert_close(problem.step(x, u, problem.parameters), one_by_one, rtol=1e-14, atol=0)
 
 
 def test_problem_without_a_step_says_so():
-    fields = {
-        f.name: getattr(trc.make_problem("double_integrator"), f.name)
-        for f in dataclasses.fields(trc.Problem)
-        if f.init
-    }
-    with pytest.raises(TypeError, match="must define step"):
-        trc.Problem(**fields).step(torch.zeros(2), torch.zeros(1), {})
-
-
-# Cost
-
-
-def test_cost_of_two_steps_by_hand():
-    cost = trc.QuadraticCost(Q=[[1, 0], [0, 2]], R=[[3]], Q_final=[[4, 1], [1, 5]])
-    states = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]])
-    controls = torch.tensor([[[1.0], [2.0]]])
-    # deviations (1, -1), (0, 0), (2, 1): running 1 + 2, control 3 + 12, final 16 + 4 + 5
-    assert cost(states, controls, torch.tensor([[0.0, 1.0]])).tolist() == [43.0]
-
-
-def test_cost_is_zero_at_the_target_and_positive_elsewhere(problem, draw):
-    _, target = draw(problem, 5)
-    at_target = target.unsqueeze(1).expand(5, 4, 2)
-    zero, one = torch.zeros(5, 3, 1, dtype=torch.float64), torch.ones(5, 3, 1, dtype=torch.float64)
-    assert (problem.cost(at_target, zero, target) == 0).all()
-    torch.testing.assert_close(problem.cost(at_target, one, target), torch.full((5,), 0.3, dtype=torch.float64))
-    assert (problem.cost(at_target + 0.1, zero, target) > 0).all()
-
-
-def test_weights_are_those_of_the_design(problem):
-    assert problem.cost == trc.QuadraticCost(Q=[[10, 0], [0, 5]], R=[[0.1]], Q_final=[[200, 0], [0, 100]])
-
-
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        ({"Q": [[1, 2], [0, 1]]}, "Q must be symmetric"),
-        ({"Q": [[1, 2], [2, 1]]}, "Q must be positive semidefinite, but its smallest eigenvalue is -1"),
-        ({"R": [[0]]}, "R must be positive definite"),
-        ({"Q_final": [[float("nan"), 0], [0, 1]]}, "Q_final must be finite"),
-        ({"Q": [[1, 0]]}, r"Q must be a square matrix, got shape \(1, 2\)"),
-        ({"Q": [[1]]}, "Q is 1 x 1 but Q_final is 2 x 2"),
-    ],
-)
-def test_bad_cost_weights_are_refused(weights, message):
-    good = {"Q": [[1, 0], [0, 0]], "R": [[1]], "Q_final": [[1, 0], [0, 1]]}
-    trc.QuadraticCost(**good)  # a state may be free of cost
-    with pytest.raises(ValueError, match=message):
-        trc.QuadraticCost(**good | weights)
+    with pytest.raises(TypeError, match=r"Odd must define step\(x, u, parameters\)"):
+        with_step(trc.Problem.step).step(torch.zeros(2), torch.zeros(1), {})
 
 
 # Settings
@@ -137,19 +73,22 @@ def test_overrides_change_what_they_name_and_nothing_else(van_der_pol):
     assert changed.parameters == {"mu": 2.0}
     assert changed.duration == pytest.approx(2.5)
     assert changed.cost.Q == ((1, 0), (0, 1))
-    assert changed.cost.R == van_der_pol.cost.R
-    assert changed.cost.Q_final == van_der_pol.cost.Q_final
+    assert (changed.cost.R, changed.cost.Q_final) == (van_der_pol.cost.R, van_der_pol.cost.Q_final)
     assert changed.replace(mu=1.0, horizon=100, Q=van_der_pol.cost.Q) == van_der_pol
     assert van_der_pol.parameters == {"mu": 1.0}
 
 
-def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown problem 'pendulum'; known are double_integrator, van_der_pol"):
-        trc.make_problem("pendulum")
-    with pytest.raises(ValueError, match=r"'van_der_pol' has no setting 'mass'; it has Q, .*horizon.*mu.*target_range"):
-        trc.make_problem("van_der_pol", mass=1.0)
-    with pytest.raises(ValueError, match="no setting 'mu'"):
-        trc.make_problem("double_integrator", mu=1.0)
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("pendulum", {}, "unknown problem 'pendulum'; known are double_integrator, van_der_pol"),
+        ("van_der_pol", {"mass": 1.0}, r"'van_der_pol' has no setting 'mass'; it has Q, .*horizon.*mu.*target_range"),
+        ("double_integrator", {"mu": 1.0}, "no setting 'mu'"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_known_ones(name, setting, message):
+    with pytest.raises(ValueError, match=message):
+        trc.make_problem(name, **setting)
 
 
 @pytest.mark.parametrize(
@@ -158,22 +97,36 @@ def test_unknown_names_are_refused_with_the_known_ones():
         ({"horizon": 0}, "horizon must be a whole number, 1 or more, got 0"),
         ({"horizon": 1.5}, "horizon must be a whole number, 1 or more, got 1.5"),
         ({"horizon": True}, "horizon must be a whole number, 1 or more, got True"),
+        ({"horizon": "a"}, "horizon must be a whole number, 1 or more, got 'a'"),
         ({"dt": 0.0}, "dt must be a positive number, got 0.0"),
+        ({"dt": "x"}, "dt must be a positive number, got 'x'"),
+        ({"dt": True}, "dt must be a positive number, got True"),
+        ({"success_threshold": -1}, "success_threshold must be a positive number, got -1"),
+        ({"success_threshold": "x"}, "success_threshold must be a positive number, got 'x'"),
+        ({"control_low": 4}, "control_low needs 1 entry, one a dimension, got 4"),
+        ({"control_low": torch.tensor(-1.0)}, "control_low needs 1 entry"),
+        ({"initial_range": 3}, "initial_range needs 2 pairs"),
         ({"dt": float("nan")}, "dt must be a positive number, got nan"),
         ({"control_low": (5.0,)}, "control_low must be below control_high, got"),
         ({"control_low": (4.0,)}, "control_low must be below control_high"),
         ({"control_high": (1.0, 2.0)}, "control_high needs 1 entry, one a dimension"),
         ({"initial_range": ((0, float("inf")), (0, 1))}, "each pair of initial_range must be a finite number, got inf"),
         ({"target_range": ((0, 1),)}, "target_range needs 2 pairs"),
-        (
-            {"R": [[1, 0], [0, 1]]},
-            "the cost is for 2 states and 2 controls, the problem 'double_integrator' has 2 and 1",
-        ),
+        ({"R": [[1, 0], [0, 1]]}, "the cost is for 2 states and 2 controls, the problem 'van_der_pol' has 2 and 1"),
+        ({"mu": float("nan")}, "mu must be a finite number, got nan"),
+        ({"mu": None}, "mu must be a finite number, got None"),
     ],
 )
-def test_bad_settings_are_refused(setting, message):
-    with pytest.raises(ValueError, match=message):
-        trc.make_problem("double_integrator", **setting)
+def test_bad_settings_are_refused(van_der_pol, setting, message):
+    for make in (van_der_pol.replace, lambda **setting: trc.make_problem("van_der_pol", **setting)):
+        with pytest.raises(ValueError, match=message) as error:
+            make(**setting)
+        assert str(error.value).endswith(".")
+
+
+def test_numbers_of_numpy_are_numbers():
+    problem = trc.make_problem("double_integrator", horizon=np.int64(5), control_low=(x for x in (-1.0,)))
+    assert (problem.horizon, problem.control_low) == (5, (-1.0,))
 
 
 @pytest.mark.parametrize(
@@ -184,10 +137,10 @@ def test_bad_settings_are_refused(setting, message):
         ("van_der_pol", {"mu": 0.3, "dt": 0.1, "Q": [[2, 1], [1, 2]], "R": [[0.7]]}),
     ],
 )
-def test_recipe_as_json_makes_the_same_problem_again(name, overrides):
+def test_settings_as_json_make_the_same_problem_again(name, overrides):
     problem = trc.make_problem(name, **overrides)
-    recipe = json.loads(json.dumps(problem.recipe()))
-    assert trc.make_problem(recipe["name"], **recipe["settings"]) == problem
+    kept = json.loads(json.dumps(problem.to_dict()))
+    assert trc.make_problem(kept["name"], **kept["settings"]) == problem
 
 
 def test_problem_cannot_be_changed_in_place(problem):
@@ -198,6 +151,112 @@ def test_problem_cannot_be_changed_in_place(problem):
 def test_state_scale_is_the_largest_magnitude_of_the_boxes(double_integrator):
     boxes = {"initial_range": ((-3, 2), (0, 0)), "target_range": ((-1, 1), (0, 0))}
     assert double_integrator.replace(**boxes).state_scale == (3.0, 1.0)  # an empty box does not divide by zero
+
+
+# Registration
+
+
+@pytest.fixture
+def register():
+    """:func:`trc.problems.register`, undone at the end."""
+    before = dict(PROBLEMS)
+    yield problems.register
+    for name in set(PROBLEMS) - set(before):
+        del PROBLEMS[name]
+
+
+def test_registered_problem_is_made_by_name_and_read_from_files(register, tmp_path):
+    assert register(Rover) is Rover
+    register(Rover)  # as when a notebook's cell is run twice
+    assert Rover.title == "Rover" and "title" in vars(Rover)
+    for spelling in ("rover", "Rover", "ROVER", "moon-car", "MoonCar"):
+        assert problems.problem_name(spelling) == "rover"
+        assert trc.make_problem(spelling, hill=3.0, dt=0.2) == Rover(cost=WayCost(hill=3.0), dt=0.2)
+    data = trc.generate_dataset(Rover(), 3, seed=0, expert="ilqr")
+    assert trc.load_dataset(data.save(tmp_path / "data.npz")).problem == Rover()
+
+
+@pytest.mark.parametrize(
+    ("name", "aliases", "message"),
+    [
+        ("van_der_pol", (), r"there is a problem 'van_der_pol' already \(trc.problems.van_der_pol\); choose another"),
+        ("Van-der-Pol", (), 'needs a name like "cart_pole"'),
+        ("vdp", (), "there is a problem 'van_der_pol' already"),
+        ("VanDerPol", (), "there is a problem 'van_der_pol' already"),
+        ("mine", ("double-integrator",), "there is a problem 'double_integrator' already"),
+        (None, (), 'Odd needs a name like "cart_pole": a default of the field name, got None'),
+        ("two words", (), "got 'two words'"),
+    ],
+)
+def test_name_that_is_taken_or_none_is_refused(register, name, aliases, message):
+    before = dict(PROBLEMS)
+    with pytest.raises(ValueError, match=message):
+        register(type("Odd", (Rover,), {"name": name, "aliases": aliases}))
+    assert before == PROBLEMS
+
+
+def test_problem_says_its_title_or_gets_one_from_its_name(register):
+    assert register(type("Odd", (Rover,), {"name": "two_words", "aliases": ()})).title == "Two words"
+    assert register(type("Odd", (Rover,), {"name": "own", "aliases": (), "title": "My own"})).title == "My own"
+    assert (PROBLEMS["double_integrator"].title, PROBLEMS["van_der_pol"].title) == ("Double integrator", "Van der Pol")
+
+
+# A problem of one's own
+
+
+def test_success_is_the_problems_own(draw):
+    problem, straight = Rover(), torch.zeros(3, 11, 3)
+    straight[:, -1] = torch.tensor([[0.5, 0.0, 3.0], [0.5, 0.4, 0.0], [0.7, 0.0, -9.0]])
+    target = draw(problem, 3, torch.float32)[1]
+    assert problem.success(straight, target).tolist() == [True, False, True]  # whatever the heading
+    initial, target = draw(problem, 20)
+    controls = trc.ilqr(problem, initial, target, start="zero").controls
+    metrics = trc.instance_metrics(problem, initial, target, controls)
+    assert torch.equal(metrics["success"], (metrics["position_error"] < 0.3).double())
+    assert 0 < metrics["success"].mean() and (metrics["terminal_error"] > 0.3).all()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Boxless(Rover):
+    sample = trc.Problem.sample
+    state_scale = trc.Problem.state_scale
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda problem: problem.state_scale, "so it must define state_scale"),
+        (lambda problem: problem.sample(3, generator=generator()), r"so it must define sample\(num_samples, generator"),
+        (lambda problem: trc.generate_dataset(problem, 3, seed=0), r"so it must define sample\(num_samples, generator"),
+        (lambda problem: trc.TinyRecursiveControl.create_small(problem=problem), "so it must define state_scale"),
+    ],
+)
+def test_problem_without_boxes_says_what_it_must_define(ask, message):
+    with pytest.raises(TypeError, match=rf"^Boxless has no initial_range and target_range, {message}.*\.$"):
+        ask(Boxless())
+
+
+def test_problem_without_boxes_is_made_again_from_its_settings(register):
+    kept = json.loads(json.dumps(register(Rover)().to_dict()))
+    assert kept["settings"]["initial_range"] == []
+    assert trc.make_problem(kept["name"], **kept["settings"]) == Rover()
+
+
+@pytest.mark.parametrize(
+    ("settings", "twice"),
+    [
+        ({"cost": dataclasses.make_dataclass("Odd", [("dt", float, 1.0)], bases=(WayCost,), frozen=True)()}, "dt"),
+        ({"parameters": {"hill": 1.0, "horizon": 2.0}}, "hill, horizon"),
+    ],
+)
+def test_two_things_of_one_name_are_refused(settings, twice):
+    with pytest.raises(ValueError, match=f"^'rover' has two things called {twice}; .* changed by name, so rename one"):
+        Rover(**settings)
+
+
+def test_boxes_may_come_from_any_iterable():
+    box = [(-1.0, 1.0), (0.0, 2.0)]
+    assert trc.make_problem("van_der_pol", initial_range=iter(box)).initial_range == tuple(box)
 
 
 # Instances
@@ -233,9 +292,21 @@ def test_scale_widens_the_initial_box_about_its_centre():
     assert torch.equal(same, target)
 
 
-def test_no_samples_are_refused(problem):
-    with pytest.raises(ValueError, match="num_samples must be a whole number, 1 or more, got 0"):
-        problem.sample(0, generator=generator())
+@pytest.mark.parametrize(
+    ("count", "scale", "message"),
+    [
+        (0, 1.0, "num_samples must be a whole number, 1 or more, got 0"),
+        (2.5, 1.0, "num_samples must be a whole number, 1 or more, got 2.5"),
+        (3, float("nan"), "scale must be a positive number, got nan"),
+        (3, -1.0, "scale must be a positive number, got -1.0"),
+        (3, "2", "scale must be a positive number, got '2'"),
+    ],
+)
+def test_samples_that_are_none_are_refused(problem, count, scale, message):
+    with pytest.raises(ValueError, match=message):
+        problem.sample(count, generator=generator(), scale=scale)
+    with pytest.raises(ValueError, match=message):
+        trc.generate_dataset(problem, count, seed=0, scale=scale)
 
 
 @pytest.mark.parametrize(
@@ -243,27 +314,18 @@ def test_no_samples_are_refused(problem):
     [
         (torch.zeros(3, 3), torch.zeros(3, 3), r"initial states of double_integrator must have shape \[any, 2\]"),
         (torch.zeros(2), torch.zeros(2), r"must have shape \[any, 2\], got \[2\]"),
-        (torch.zeros(3, 2), torch.zeros(2, 2), r"same shape, got \(3, 2\) and \(2, 2\)"),
-        (
-            torch.zeros(3, 2).long(),
-            torch.zeros(3, 2),
-            "initial states of double_integrator must be a floating-point tensor",
-        ),
-        (
-            torch.zeros(3, 2),
-            [[0.0, 0.0]],
-            "target states of double_integrator must be a floating-point tensor, got list",
-        ),
-        (
-            torch.tensor([[0, 1], [0, float("nan")], [float("inf"), 0]]),
-            torch.zeros(3, 2),
-            "must be finite, but 2 of 3 instances",
-        ),
+        (torch.zeros(3, 2), torch.zeros(2, 2), r"target states of .* must have shape \[3, 2\], got \[2, 2\]"),
+        (torch.zeros(0, 2), torch.zeros(0, 2), "must not be empty"),
+        (torch.zeros(3, 2), torch.zeros(3, 2).double(), "convert one of them"),
+        (torch.zeros(3, 2).long(), torch.zeros(3, 2), "initial states of double_integrator must be a floating-point"),
+        (torch.zeros(3, 2), [[0.0, 0.0]], "target states of double_integrator must be a floating-point .* got list"),
+        (torch.tensor([[0, 1], [0, torch.nan], [torch.inf, 0]]), torch.zeros(3, 2), "finite, but 2 of 3 instances"),
     ],
 )
-def test_bad_states_are_refused(double_integrator, initial, target, message):
+@pytest.mark.parametrize("ask", [trc.Problem.check_states, trc.lqr, trc.ilqr, trc.optimum, trc.minimum_energy])
+def test_bad_states_are_refused_by_problem_and_experts(double_integrator, initial, target, message, ask):
     with pytest.raises(ValueError, match=message):
-        double_integrator.check_states(initial, target)
+        ask(double_integrator, initial, target)
 
 
 def test_clipping_keeps_asymmetric_bounds():

@@ -5,8 +5,9 @@ import subprocess
 import pandas as pd
 import pytest
 
-from trc import results
-from trc.files import sha256
+from trc.artifact import results
+from trc.common.files import sha256
+from trc.common.provenance import project_root
 
 FRAME = pd.DataFrame({"problem": ["a", "b"], "seed": [0, 1], "value": [1 / 3, float("nan")]})
 
@@ -56,7 +57,7 @@ def test_manifest_says_what_the_tables_hold_and_how_they_were_made(folder):
 
 def test_manifest_records_the_notebook_and_the_files_that_were_read(root):
     (root / "notebooks").mkdir()
-    code = {"cell_type": "code", "source": ["x = 1\n", "x"]}
+    code = {"cell_type": "code", "source": ["x = 1\n", "x"], "metadata": {}}
     words = {"cell_type": "markdown", "source": "# A title"}
     notebook = root / "notebooks" / "tiny.ipynb"
     notebook.write_text(json.dumps({"cells": [words, code]}))
@@ -66,9 +67,15 @@ def test_manifest_records_the_notebook_and_the_files_that_were_read(root):
     inputs = results.read_manifest("tiny")["inputs"]
     assert set(inputs) == {"notebooks/tiny.ipynb", "read.csv"}
     assert inputs["read.csv"] == sha256(root / "read.csv")
-    notebook.write_text(json.dumps({"cells": [words | {"source": "# Another"}, code]}))
-    assert results.input_digests(root, list(inputs)) == inputs
-    notebook.write_text(json.dumps({"cells": [words, code | {"source": "x = 2"}]}))
+    picture = code | {"source": "draw(x)", "metadata": {"tags": ["plot"]}}
+    for cells in (  # what does not decide the numbers: prose, comments, layout, pictures
+        [words | {"source": "# Another"}, code],
+        [words, code | {"source": "# one\nx  =  1\nx  # again"}],
+        [words, code, picture],
+    ):
+        notebook.write_text(json.dumps({"cells": cells}))
+        assert results.input_digests(root, list(inputs)) == inputs
+    notebook.write_text(json.dumps({"cells": [words, code | {"source": "x = 2\nx"}]}))
     assert results.input_digests(root, list(inputs)) != inputs
     with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
         record.write({"runs": FRAME}, parameters={}, inputs=["missing.csv"])
@@ -76,12 +83,12 @@ def test_manifest_records_the_notebook_and_the_files_that_were_read(root):
 
 def test_project_is_found_from_inside(folder, root, monkeypatch):
     monkeypatch.chdir(folder)
-    assert results.project_root() == root
+    assert project_root() == root
     assert len(results.read_table("tiny", "runs.csv")) == 2
     monkeypatch.chdir(root.parent)
     with pytest.raises(FileNotFoundError, match=r"no project at or above .* work inside a clone"):
-        results.project_root(root.parent)
-    assert results.project_root() == results.Path(results.__file__).resolve().parents[1]  # that of the library
+        project_root(root.parent)
+    assert project_root() == results.Path(results.__file__).resolve().parents[2]  # that of the library
     assert len(results.read_table("tiny", "runs.csv", root)) == 2
 
 
@@ -189,7 +196,7 @@ def test_trial_never_writes_over_committed_results(root):
 def test_another_book_is_not_taken_for_this_project(tmp_path, monkeypatch):
     (tmp_path / "_toc.yml").touch()
     monkeypatch.chdir(tmp_path)
-    assert results.project_root() != tmp_path
+    assert project_root() != tmp_path
 
 
 def test_record_that_could_not_be_written_is_refused_at_once(root):

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from trc import runner
+from trc.artifact import runner
 
 PARAMETERS = 'preset = "smoke"\nseeds = ""\ncount = 2  # how many\nrate = 0.5\nresults_dir = ""'
 WORK = "import sys\nprint(count, repr(seeds), rate)\nprint('noise', file=sys.stderr)"
@@ -39,8 +39,8 @@ def files(root):
     return {path for path in root.rglob("*") if path.is_file()}
 
 
-def test_parameters_are_read_without_running_the_cell(write):
-    path = write(PARAMETERS + "\nimport no_such_module", WORK)
+def test_parameters_are_read_from_the_tagged_cell(write):
+    path = write(PARAMETERS, WORK)
     assert runner.notebook_parameters(path) == {
         "preset": "smoke",
         "seeds": "",
@@ -74,7 +74,7 @@ def test_bad_parameters_end_with_status_2_and_one_line_and_write_nothing(root, w
     assert runner.main([str(path), *arguments]) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.startswith(f"trc.runner: {message}")
+    assert output.err.startswith(f"trc.artifact.runner: {message}")
     assert output.err.count("\n") == 1
     assert files(root) == before
 
@@ -85,7 +85,7 @@ def spoil(kind, write):
     if kind == "no tag":
         return write(PARAMETERS, tag="other"), "has no cell tagged 'parameters'; tag its first code cell."
     if kind == "not plain":
-        return write("count = max(1, 2)"), "the cell tagged 'parameters' must assign plain scalars only."
+        return write("count = open('ran', 'w')"), "the cell tagged 'parameters' must assign plain scalars only."
     if kind == "no preset":
         return write("count = 1"), "unknown preset None; known are smoke, paper."
     path = write(PARAMETERS)
@@ -125,7 +125,7 @@ def test_failing_cell_ends_with_status_2_and_leaves_nothing(root, write, capsys)
     before = files(root)
     assert runner.main([str(path)]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("trc.runner: tiny.ipynb failed in cell ")
+    assert last.startswith("trc.artifact.runner: tiny.ipynb failed in cell ")
     assert last.endswith("KeyError: 'lost'")
     assert files(root) == before
 
@@ -135,7 +135,7 @@ def test_folder_that_cannot_be_written_is_noticed_before_the_work(root, write, c
     (root / "taken").write_text("a file")
     assert runner.main([str(path), "-p", "results_dir", "taken"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("trc.runner: can't make the folder of ") and error.count("\n") == 1
+    assert error.startswith("trc.artifact.runner: can't make the folder of ") and error.count("\n") == 1
     assert (root / "taken").read_text() == "a file"
 
 

@@ -1,33 +1,38 @@
+"""Rollouts over whole horizons, of linear problems, and their costates; ``test_steps.py`` has steps of all kinds."""
+
+from functools import partial
+
 import pytest
 import torch
+from made_up import Cart, Rover, with_step
 from plain import step_by_step
 
 import trc
-from trc.simulation import check_overflow
+from trc.simulation.rollout import check_overflow
 
 
 def randn(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def test_states_are_those_of_one_step_after_another(problem):
-    initial, controls = randn(4, 2), randn(4, 7, 1, seed=1)
-    torch.testing.assert_close(
-        trc.rollout(problem, initial, controls), step_by_step(problem, initial, controls), rtol=1e-14, atol=1e-14
-    )
+@pytest.mark.parametrize(
+    ("problem", "value"),
+    [
+        (trc.make_problem("double_integrator"), None),
+        (trc.make_problem("van_der_pol"), torch.tensor(1.3)),
+        (trc.make_problem("van_der_pol"), torch.tensor([0.5, 1.0, 2.0])),
+        (Cart(), torch.tensor([0.1, 0.4, 2.0])),
+    ],
+    ids=["linear", "one parameter", "one an instance", "cart"],
+)
+def test_gradient_is_that_of_finite_differences(problem, value):
+    inputs = [0.5 * randn(3, problem.state_dim), randn(3, 5, problem.control_dim, seed=1)]
+    inputs = [tensor.requires_grad_() for tensor in inputs + ([] if value is None else [value.double()])]
 
+    def simulate(x, u, *values):
+        return trc.rollout(problem, x, u, dict(zip(problem.parameters, values, strict=True)))
 
-@pytest.mark.parametrize("mu", [torch.tensor(1.3), torch.tensor([0.5, 1.0, 2.0])], ids=["scalar", "one an instance"])
-def test_gradient_of_van_der_pol_is_that_of_finite_differences(van_der_pol, mu):
-    inputs = [0.5 * randn(3, 2), randn(3, 6, 1, seed=1), mu.double()]
-    for tensor in inputs:
-        tensor.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, u, mu: trc.rollout(van_der_pol, x, u, {"mu": mu}), inputs)
-
-
-def test_gradient_of_the_double_integrator_is_that_of_finite_differences(double_integrator):
-    inputs = [randn(3, 2).requires_grad_(), randn(3, 5, 1, seed=1).requires_grad_()]
-    assert torch.autograd.gradcheck(lambda x, u: trc.rollout(double_integrator, x, u), inputs)
+    assert torch.autograd.gradcheck(simulate, inputs)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-13)])
@@ -49,7 +54,9 @@ def test_second_derivative_is_refused(van_der_pol, by, again):
     given = {"initial": randn(2, 2), "controls": randn(2, 3, 1), "mu": torch.ones(2, dtype=torch.float64)}
     given[by].requires_grad_()
     states = trc.rollout(van_der_pol, given["initial"], given["controls"], {"mu": given["mu"]})
+    (once,) = torch.autograd.grad(states.square().sum(), given[by], retain_graph=True)
     (gradient,) = torch.autograd.grad(states.square().sum(), given[by], create_graph=True)
+    assert torch.equal(once, gradient)
     with pytest.raises(RuntimeError, match="rollout can be differentiated once only"):
         if again == "grad":
             torch.autograd.grad(gradient.square().sum(), given[by])
@@ -57,13 +64,36 @@ def test_second_derivative_is_refused(van_der_pol, by, again):
             gradient.sum().backward()
 
 
-def test_first_derivative_with_a_graph_is_the_same(van_der_pol):
-    controls = randn(2, 3, 1).requires_grad_()
-    states = trc.rollout(van_der_pol, randn(2, 2), controls)
-    (first,) = torch.autograd.grad(states.square().sum(), controls, create_graph=True)
-    states = trc.rollout(van_der_pol, randn(2, 2), controls)
-    (second,) = torch.autograd.grad(states.square().sum(), controls)
-    assert torch.equal(first, second)
+# Costates
+
+
+@pytest.mark.parametrize("problem", [*map(trc.make_problem, trc.PROBLEMS), Cart(), Rover()], ids=lambda p: p.name)
+def test_costate_is_the_gradient_by_autograd(problem, draw):
+    initial, target = draw(problem, 5)
+    controls = 0.3 * randn(5, problem.horizon, problem.control_dim)
+    told = trc.costate(problem, initial, controls, target)
+    x, u = initial.clone().requires_grad_(), controls.clone().requires_grad_()
+    cost = problem.cost(step_by_step(problem, x, u), u, target)
+    by_autograd = torch.autograd.grad(cost.sum(), (x, u))
+    torch.testing.assert_close((told.cost, told.costate[:, 0], told.gradient), (cost.detach(), *by_autograd))
+
+
+def test_costate_of_other_parameters_is_that_of_another_problem(draw):
+    cart = Cart()
+    initial, target = draw(cart, 20)
+    u, drag = trc.lqr(cart, initial, target).controls, torch.linspace(0, 2, 20, dtype=torch.float64)
+    told = trc.costate(cart, initial, u, target, {"drag": drag})
+    other = trc.costate(cart.replace(drag=2.0), initial[-1:], u[-1:], target[-1:])
+    torch.testing.assert_close((told.gradient[-1:], told.costate[-1:]), (other.gradient, other.costate))
+
+
+# Linear problems
+
+
+def spring(problem, x, u, p):
+    """Semi-implicit Euler: linear, with a parameter."""
+    velocity = x[..., 1] + problem.dt * (u[..., 0] - p["mu"] * x[..., 0])
+    return torch.stack((x[..., 0] + problem.dt * velocity, velocity), -1)
 
 
 def test_linear_rollout_has_second_derivatives(double_integrator):
@@ -71,23 +101,49 @@ def test_linear_rollout_has_second_derivatives(double_integrator):
     assert torch.autograd.gradgradcheck(lambda u: trc.rollout(double_integrator, randn(2, 2), u).square(), controls)
 
 
-def test_one_parameter_an_instance_equals_single_runs(van_der_pol):
-    initial, controls, mu = randn(3, 2), randn(3, 5, 1, seed=1), torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
-    together = trc.rollout(van_der_pol, initial, controls, {"mu": mu})
-    for i in range(3):
-        alone = trc.rollout(van_der_pol, initial[i : i + 1], controls[i : i + 1], {"mu": mu[i].item()})
-        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-14, atol=1e-14)
-    torch.testing.assert_close(together[1:2], trc.rollout(van_der_pol, initial[1:2], controls[1:2]))
+def test_linear_problem_steps_when_a_parameter_is_given():
+    problem, (x, u) = with_step(spring, linear=True), (randn(3, 2), randn(3, 20, 1, seed=1))
+    mu = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    together = trc.rollout(problem, x, u, {"mu": mu})
+    torch.testing.assert_close(together[1:2], trc.rollout(problem, x[1:2], u[1:2]))
+    torch.testing.assert_close(together[2:], trc.rollout(problem.replace(mu=2.0), x[2:], u[2:]))
+    assert torch.autograd.gradcheck(lambda mu: trc.rollout(problem, x, u, {"mu": mu}), mu)
 
 
-def test_jacobians_are_those_of_reverse_mode(problem):
-    x, u = randn(3, 4, 2), randn(3, 4, 1, seed=1)
-    A, B = trc.step_jacobians(problem, x, u)
-    jacobian = torch.func.jacrev(lambda x, u: problem.step(x, u, problem.parameters), argnums=(0, 1))
-    expected_A, expected_B = torch.func.vmap(torch.func.vmap(jacobian))(x, u)
-    torch.testing.assert_close(A, expected_A, rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(B, expected_B, rtol=1e-13, atol=1e-13)
+def test_linear_rollouts_of_other_lengths_and_types_do_not_mix(double_integrator):
+    x, u = randn(3, 2), 0.1 * randn(3, 600, 1)
+    for length, dtype in ((5, torch.float32), (7, torch.float32), (7, torch.float64), (600, torch.float64)):
+        states = trc.rollout(double_integrator, x.to(dtype), u[:, :length].to(dtype))
+        assert states.dtype == dtype
+        torch.testing.assert_close(
+            states.double(), step_by_step(double_integrator, x, u[:, :length]), rtol=1e-5, atol=1e-5
+        )
 
+
+def test_linear_rollout_whose_matrix_overflows_is_stepped():
+    growing = with_step(
+        lambda problem, x, u, p: torch.stack((1.5 * x[..., 0] + u[..., 0], 0.9 * x[..., 1]), -1), linear=True
+    )
+    x, u = torch.tensor([[0.0, 1.0]]), torch.zeros(1, 300, 1)
+    torch.testing.assert_close(trc.rollout(growing, x, u), step_by_step(growing, x, u))
+
+
+def test_affine_step_is_refused_as_linear():
+    falling = with_step(lambda problem, x, u, p: 0.9 * x + problem.dt * u - 0.5, linear=True)
+    with pytest.raises(ValueError, match="says linear=True, but its step is not A x"):
+        trc.rollout(falling, torch.zeros(2, 2), torch.zeros(2, 3, 1))
+
+
+def test_first_rollout_in_inference_mode_does_not_spoil_training(double_integrator):
+    x, u = torch.zeros(2, 2), torch.zeros(2, 3, 1)
+    with torch.inference_mode():
+        trc.rollout(double_integrator, x, u)
+    trc.rollout(double_integrator, x, u.requires_grad_()).sum().backward()
+    with torch.inference_mode():
+        trc.step_jacobians(trc.make_problem("van_der_pol"), x, u[:, 0].detach())
+
+
+# What is refused
 
 INITIAL, CONTROLS = torch.zeros(4, 2), torch.zeros(4, 5, 1)
 
@@ -97,34 +153,48 @@ INITIAL, CONTROLS = torch.zeros(4, 2), torch.zeros(4, 5, 1)
     [
         (torch.zeros(4, 3), CONTROLS, None, r"initial states of van_der_pol must have shape \[any, 2\], got \[4, 3\]"),
         (INITIAL * float("nan"), CONTROLS, None, "must be finite, but 4 of 4 instances"),
-        (INITIAL, torch.zeros(3, 5, 1), None, r"controls must have shape \[4, T, 1\] .*got \[3, 5, 1\]"),
-        (INITIAL, torch.zeros(4, 5, 2), None, r"controls must have shape \[4, T, 1\] .*got \[4, 5, 2\]"),
-        (INITIAL, torch.zeros(4, 5), None, r"controls must have shape \[4, T, 1\] .*got \[4, 5\]"),
+        (INITIAL.long(), CONTROLS, None, "int64"),
+        (INITIAL, torch.zeros(3, 5, 1), None, r"controls must have shape \[4, T, 1\], got \[3, 5, 1\]"),
+        (INITIAL, torch.zeros(4, 5, 2), None, r"controls must have shape \[4, T, 1\], got \[4, 5, 2\]"),
+        (INITIAL, torch.zeros(4, 5), None, r"controls must have shape \[4, T, 1\], got \[4, 5\]"),
+        (INITIAL, torch.zeros(4, 0, 1), None, r"controls must not be empty, got shape \[4, 0, 1\]"),
+        (INITIAL, [[[0.0]]] * 4, None, "controls must be a floating-point tensor, got list"),
+        (INITIAL, CONTROLS / 0, None, "controls must be finite"),
         (INITIAL, CONTROLS.double(), None, "initial states are torch.float32 but controls are torch.float64; convert"),
+        (INITIAL, CONTROLS, [1.0], "parameters must be a Mapping"),
         (INITIAL, CONTROLS, {"mass": 1.0}, "van_der_pol has no parameter 'mass'; it has mu"),
+        (INITIAL, CONTROLS, {1: 1.0}, "no parameter '1'"),
         (INITIAL, CONTROLS, {"mu": torch.ones(3)}, r"parameter 'mu' must be a scalar or have shape \[4\], got \[3\]"),
+        (INITIAL, CONTROLS, {"mu": torch.ones(4).double()}, "'mu' is torch.float64 but the states are torch.float32"),
+        (INITIAL, CONTROLS, {"mu": torch.tensor(torch.nan)}, "'mu' must be finite"),
+        (INITIAL, CONTROLS, {"mu": "1.0"}, "'mu' must be a finite"),
+        (INITIAL, CONTROLS, {"mu": [1.0, 1.0]}, "'mu' must be a finite"),
+        (INITIAL, CONTROLS, {"mu": torch.ones(2).numpy()}, "'mu' must be a finite"),
     ],
 )
 def test_bad_input_is_refused(van_der_pol, initial, controls, parameters, message):
-    with pytest.raises(ValueError, match=message):
-        trc.rollout(van_der_pol, initial, controls, parameters)
+    for call in (partial(trc.rollout, van_der_pol), partial(costate_at_zero, van_der_pol)):
+        with pytest.raises(ValueError, match=message) as error:
+            call(initial, controls, parameters)
+        assert str(error.value).endswith(".")
+
+
+def costate_at_zero(problem, initial, controls, parameters):
+    return trc.costate(problem, initial, controls, torch.zeros_like(initial), parameters)
 
 
 def test_overflow_names_the_step_and_the_number_of_instances(van_der_pol):
     initial = torch.tensor([[0.0, 0.0], [1e3, 0.0], [2e3, 1.0]])
     controls = torch.zeros(3, 30, 1)
-    reference = step_by_step(van_der_pol, initial, controls)
-    finite = reference.isfinite().all(-1)
+    finite = step_by_step(van_der_pol, initial, controls).isfinite().all(-1)
     first = int((~finite).any(0).nonzero()[0])
-    assert 1 < first < 30
-    assert (~finite[:, -1]).sum() == 2
-    with pytest.raises(
-        ValueError, match=rf"overflows: at step {first} of 30 .*in the end in 2 of 3 instances; use smaller"
-    ):
+    assert 1 < first < 30 and (~finite[:, -1]).sum() == 2
+    message = rf"overflows: at step {first} of 30 .*in the end in 2 of 3 instances; use smaller"
+    with pytest.raises(ValueError, match=message):
         trc.rollout(van_der_pol, initial, controls)
 
 
-def test_overflow_that_does_not_last_is_seen(van_der_pol):
+def test_overflow_that_does_not_last_is_seen():
     states = torch.zeros(4, 3, 2)
     states[1, 2, 0] = torch.inf
     with pytest.raises(ValueError, match=r"at step 1 of 3 .*in 1 of 3 instances"):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trc.statistics import Interval, bootstrap, interquartile_mean, mean, paired_bootstrap, ratio_of_means
+from trc.evaluation.statistics import Interval, bootstrap, interquartile_mean, mean, paired_bootstrap, ratio_of_means
 
 
 def normal(*shape, seed=0):
@@ -25,12 +25,7 @@ def test_interquartile_mean_ignores_order_and_extremes_and_moves_with_the_values
     spoilt = values.where(values < values.quantile(0.9), 1e9)
     assert interquartile_mean(spoilt) == interquartile_mean(values)
     torch.testing.assert_close(interquartile_mean(3 * values + 2), 3 * interquartile_mean(values) + 2)
-
-
-def test_interquartile_mean_reduces_the_last_two_dimensions():
-    values = normal(3, 2, 8)
-    expected = torch.stack([interquartile_mean(v) for v in values])
-    torch.testing.assert_close(interquartile_mean(values), expected)
+    assert torch.equal(interquartile_mean(torch.stack((values, spoilt))), interquartile_mean(values).expand(2))
 
 
 def test_bootstrap_of_a_constant_is_that_constant():
@@ -76,18 +71,19 @@ def test_seeds_are_drawn_anew_too():
 
 
 @pytest.mark.parametrize(
-    "values",
-    [torch.zeros(5), torch.zeros(0, 4), torch.tensor([[1.0, float("nan")]])],
-    ids=["vector", "empty", "nan"],
+    ("values", "options", "message"),
+    [
+        (torch.zeros(5), {}, r"bootstrap needs finite values \[seeds, instances\], got shape \[5\]"),
+        (torch.zeros(0, 4), {}, r"bootstrap needs finite values .* got shape \[0, 4\]"),
+        (torch.tensor([[1.0, torch.nan]]), {}, "bootstrap needs finite values"),
+        (torch.zeros(2, 3, 4), {}, r"must give one number, got \[2\] for \[2, 3, 4\]"),
+        (torch.ones(2, 3), {"resamples": 0}, "resamples must be a whole number, 1 or more, got 0"),
+        (torch.ones(2, 3), {"confidence": 95}, "confidence must lie between 0 and 1, got 95"),
+    ],
 )
-def test_bootstrap_refuses_all_but_a_finite_matrix(values):
-    with pytest.raises(ValueError, match=r"bootstrap needs finite values \[seeds, instances\], got shape"):
-        bootstrap(values, generator=generator())
-
-
-def test_statistic_must_give_one_number():
-    with pytest.raises(ValueError, match=r"must give one number, got \[2\] for \[2, 3, 4\]"):
-        bootstrap(torch.zeros(2, 3, 4), generator=generator())
+def test_bootstrap_refuses_what_it_cannot_draw_from(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap(values, generator=generator(), **options)
 
 
 def test_ratio_of_means_by_hand_and_drawn_together():

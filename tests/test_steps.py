@@ -1,145 +1,162 @@
-"""Replayed steps, Jacobians, costates and exact arrival."""
+"""Steps as users write them, and their Jacobians, held against PyTorch's own gradients."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import pytest
 import torch
+from made_up import Cart, with_step
+from plain import step_by_step
 
 import trc
-from trc.problems import DoubleIntegrator, QuadraticCost
-from trc.steps import CHUNK, fast_step, linear_response
+from trc.simulation.jacobians import CHUNK
 
 
-@pytest.mark.parametrize("name", trc.PROBLEMS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(3,), (50,), (4, 5)])
-def test_replayed_step_gives_the_same_bits(name, dtype, shape):
-    problem = trc.make_problem(name)
-    x, u = torch.randn(*shape, 2, dtype=dtype), torch.randn(*shape, 1, dtype=dtype)
-    step = fast_step(problem, x, u, problem.parameters)
-    assert problem.cache["step"] is not None
-    first = step(x, u)
-    assert torch.equal(first, problem.step(x, u, problem.parameters))
-    assert torch.equal(step(first, u), problem.step(first, u, problem.parameters))
-    assert torch.equal(first, problem.step(x, u, problem.parameters))  # not overwritten by the second
+class Sign(torch.autograd.Function):
+    """Its gradient is not that of what it computes, and it has none forwards."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
 
 
-def test_replayed_step_follows_parameters_that_change():
-    problem = trc.make_problem("van_der_pol")
-    x, u = torch.randn(4, 2), torch.zeros(4, 1)
-    for mu in (0.5, 0.6, torch.tensor(0.7), torch.tensor([0.5, 1.0, 2.0, 3.0])):
-        step = fast_step(problem, x, u, {"mu": mu})
-        assert torch.equal(step(x, u), problem.step(x, u, {"mu": mu}))
+def straight_through(problem, x, u, p):
+    return torch.stack((x[..., 0] + 0.1 * x[..., 1], x[..., 1] + 0.1 * Sign.apply(u[..., 0])), -1)
 
 
-def test_jacobians_by_replay_are_those_by_autograd():
-    problem = trc.make_problem("van_der_pol")
-    count = CHUNK + 7  # a last chunk that is not whole
+def partly_without_gradient(problem, x, u, p):
+    with torch.no_grad():
+        drag = 0.3 * x[..., 1] * x[..., 1].abs()
+    return torch.stack((x[..., 0] + 0.1 * x[..., 1], x[..., 1] + 0.1 * u[..., 0] - 0.1 * drag), -1)
+
+
+def partly_detached(problem, x, u, p):
+    return 0.9 * x + 0.1 * x.detach().sin() + 0.1 * u
+
+
+def wall(problem, x, u, p):
+    y = torch.stack((x[..., 0] + 0.1 * x[..., 1], x[..., 1] + 0.1 * u[..., 0]), -1)
+    beyond, speed = x[..., 0] - 3, y[..., 1]
+    speed -= 5 * (beyond + beyond.abs()) / 2
+    return y
+
+
+def by_dtype(problem, x, u, p):
+    return x * (0.9 if x.dtype == torch.float32 else 0.8)
+
+
+def column(value):
+    return value[..., None] if isinstance(value, torch.Tensor) and value.ndim else value
+
+
+def constant(problem, x, u, p):
+    return torch.ones_like(x) * column(p["mu"])
+
+
+def by_parameter_as_matrix(problem, x, u, p):
+    return x + 0.1 * column(p["mu"]) * u
+
+
+def of_two_dimensions(problem, x, u, p):
+    return torch.stack((x[:, 0] + 0.1 * x[:, 1], x[:, 1] + 0.1 * p["mu"] * x[:, 0] + 0.1 * u[:, 0]), 1)
+
+
+def of_clamps(problem, x, u, p):
+    return torch.where(x > 0.5, x.clamp(max=2.0), 0.9 * x) + 0.1 * torch.atan2(u, 1 + x[..., :1] ** 2)
+
+
+def of_matrices(problem, x, u, p):
+    return x @ torch.tensor([[0.9, 0.1], [-0.1, 0.8]], dtype=x.dtype) + 0.1 * torch.cat((u, u * u), -1).sin()
+
+
+STEPS = [straight_through, partly_without_gradient, partly_detached, wall, by_dtype, constant]
+STEPS += [by_parameter_as_matrix, of_two_dimensions, of_clamps, of_matrices]
+PROBLEMS = {step.__name__: with_step(step) for step in STEPS} | {name: trc.make_problem(name) for name in trc.PROBLEMS}
+BACKWARDS = {"straight_through", "partly_without_gradient"}  # what can't be differentiated forwards
+every_problem = pytest.mark.parametrize("name", [*PROBLEMS, "cart"])
+both_types = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+
+
+def made(name):
+    return PROBLEMS[name].replace() if name in PROBLEMS else Cart()  # nothing derived yet
+
+
+def inputs(problem, count, *horizon, dtype=torch.float64):
+    """States, controls and one value of the problem's parameter for each instance, if it has one."""
+    generator = torch.Generator().manual_seed(count)
+    shapes = ((count, problem.state_dim), 0), ((count, *horizon, problem.control_dim), 2), ((count,), 0)
+    x, u, value = (torch.rand(*shape, generator=generator, dtype=dtype) * 4 - low for shape, low in shapes)
+    return x, u, dict.fromkeys(problem.parameters, value)
+
+
+@every_problem
+@both_types
+@pytest.mark.parametrize("count", [2, 3])
+def test_rollout_and_its_gradients_are_those_of_a_loop(name, dtype, tolerance, count):
+    problem = made(name)
+    x, u, parameters = inputs(problem, count, 20, dtype=dtype)
+    results = []
+    for simulate in (trc.rollout, step_by_step):
+        leaves = [tensor.clone().requires_grad_() for tensor in (x, u, *parameters.values())]
+        states = simulate(problem, *leaves[:2], dict(zip(parameters, leaves[2:], strict=True)))
+        gradients = torch.autograd.grad(states.sin().sum(), leaves, materialize_grads=True)
+        results.append((states.detach(), *gradients))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@every_problem
+@both_types
+def test_jacobians_are_those_of_reverse_mode(name, dtype, tolerance):
+    problem = made(name)
+    x, u, parameters = inputs(problem, 5, dtype=dtype)
+    found = trc.step_jacobians(problem, x, u, parameters)
+    assert problem.cache["both ways agree"] == (name not in BACKWARDS)
+    whole = torch.autograd.functional.jacobian(lambda x, u: problem.step(x, u, parameters).sum(0), (x, u))
+    for ours, theirs in zip(found, whole, strict=True):
+        torch.testing.assert_close(ours, theirs.transpose(0, 1), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["van_der_pol", "straight_through"])
+def test_jacobians_of_many_steps_come_in_chunks(name):
+    problem, count = made(name), CHUNK // 2 + 7  # the last one is not whole
     x, u = torch.randn(3, count, 2, dtype=torch.float64), torch.randn(3, count, 1, dtype=torch.float64)
     mu = torch.rand(count, dtype=torch.float64)
-    A, B = trc.step_jacobians(problem, x, u, {"mu": mu})
-    problem.cache["jacobians"] = None  # as if the step could not be written out
-    for replayed, expected in zip((A, B), trc.step_jacobians(problem, x, u, {"mu": mu}), strict=True):
-        torch.testing.assert_close(replayed, expected, rtol=1e-13, atol=1e-13)
+    whole = trc.step_jacobians(problem, x, u, {"mu": mu})
+    for i in (0, 2):
+        alone = trc.step_jacobians(problem, x[i, -9:], u[i, -9:], {"mu": mu[-9:]})
+        for many, few in zip(whole, alone, strict=True):
+            torch.testing.assert_close(many[i, -9:], few, rtol=1e-13, atol=1e-13)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bouncing(DoubleIntegrator):
-    """A step that looks at values, which can't be written out."""
-
-    linear: bool = False
-
-    def step(self, x, u, parameters):
-        return -x if bool((x[..., 0] < 0).all()) else x
-
-
-def test_step_that_branches_on_values_is_called_as_it_is():
-    problem = Bouncing()
-    x, u = torch.ones(2, 2), torch.zeros(2, 1)
-    step = fast_step(problem, x, u, {})
-    assert torch.equal(step(x, u), x)
-    assert torch.equal(step(-x, u), x)
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda problem, x, u, p: None, "step must return the next states, .* got NoneType"),
+        (lambda problem, x, u, p: x[..., :1], r"must return the next states, .* got \[3, 1\]"),
+        (lambda problem, x, u, p: x.float(), "must return the next states, .* got .*float32"),
+        (lambda problem, x, u, p: x.add_(u), "changes its arguments in place"),
+    ],
+)
+def test_step_that_is_none_is_refused(step, message):
+    for call, shape in ((trc.rollout, (2, 3, 1)), (trc.step_jacobians, (2, 1))):
+        with pytest.raises(ValueError, match=message):
+            call(with_step(step), torch.zeros(2, 2), torch.zeros(shape))
 
 
-def test_linear_response_is_the_rollout():
-    problem = trc.make_problem("double_integrator")
-    x, u = torch.randn(6, 2, dtype=torch.float64), torch.randn(6, 15, 1, dtype=torch.float64)
-    Phi, Gamma = linear_response(problem, 15, x)
-    states = (x @ Phi + u.flatten(1) @ Gamma).unflatten(1, (16, 2))
-    expected = [x]
-    for t in range(15):
-        expected.append(problem.step(expected[-1], u[:, t], {}))
-    torch.testing.assert_close(states, torch.stack(expected, 1))
-
-
-@pytest.mark.parametrize("name", trc.PROBLEMS)
-def test_costate_is_the_gradient_by_autograd(name):
-    problem = trc.make_problem(name)
-    x, target = problem.sample(5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    u = 0.3 * torch.randn(5, problem.horizon, 1, dtype=torch.float64)
-    told = trc.costate(problem, x, u, target)
-    x, u = x.requires_grad_(), u.requires_grad_()
-    cost = problem.cost(trc.rollout(problem, x, u), u, target)
-    by_autograd = torch.autograd.grad(cost.sum(), (x, u))
-    torch.testing.assert_close(told.cost, cost.detach())
-    torch.testing.assert_close(told.costate[:, 0], by_autograd[0])
-    torch.testing.assert_close(told.gradient, by_autograd[1])
-
-
-def test_minimum_energy_arrives_exactly_with_the_least_norm():
-    problem = trc.make_problem("double_integrator")
-    x, target = problem.sample(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = trc.minimum_energy(problem, x, target)
-    assert (found.states[:, -1] - target).abs().max() < 1e-10
-    A, B = (m[0] for m in trc.step_jacobians(problem, x[:1], found.controls[:1, 0]))
-    reach = torch.cat([torch.linalg.matrix_power(A, 14 - t) @ B for t in range(15)], 1).numpy()
-    missing = (target - x @ torch.linalg.matrix_power(A, 15).mT).numpy()
-    least = np.linalg.lstsq(reach, missing.T, rcond=None)[0].T  # the least-norm solution
-    np.testing.assert_allclose(found.controls[..., 0].numpy(), least, atol=1e-10)
-
-
-def test_minimum_energy_needs_a_linear_problem_that_can_arrive():
-    van_der_pol = trc.make_problem("van_der_pol")
-    with pytest.raises(ValueError, match="needs a linear problem"):
-        trc.minimum_energy(van_der_pol, torch.zeros(1, 2), torch.zeros(1, 2))
-    short = trc.make_problem("double_integrator", horizon=1)
-    with pytest.raises(ValueError, match="can't reach every state in 1 steps"):
-        trc.minimum_energy(short, torch.zeros(1, 2), torch.zeros(1, 2))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chain(DoubleIntegrator):
-    """Four integrators in a row: hard to steer in little time."""
-
-    state_names: tuple[str, ...] = ("a", "b", "c", "d")
-    cost: QuadraticCost = QuadraticCost(Q=np.eye(4), R=np.eye(1), Q_final=np.eye(4))
-    initial_range: tuple[tuple[float, float], ...] = ((-1, 1),) * 4
-    target_range: tuple[tuple[float, float], ...] = ((0, 0),) * 4
-    horizon: int = 30
-    dt: float = 0.1
-
-    def step(self, x, u, parameters):
-        return torch.cat((x[..., :-1] + self.dt * x[..., 1:], x[..., -1:] + self.dt * u), -1)
-
-
-def test_minimum_energy_arrives_or_says_so():
-    x, target = torch.ones(1, 4, dtype=torch.float64), torch.zeros(1, 4, dtype=torch.float64)
-    assert trc.minimum_energy(Chain(), x, target).states[:, -1].abs().max() < 1e-8
-    for impossible in (Chain(horizon=3), Chain(dt=1e-5)):
-        with pytest.raises(ValueError, match="can't reach every state"):
-            trc.minimum_energy(impossible, x, target)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Twins(DoubleIntegrator):
-    """Two states that no control can part."""
-
-    def step(self, x, u, parameters):
-        return 0.9 * x + 0.1 * u
-
-
-@pytest.mark.parametrize("horizon", [2, 5, 16, 30])
-def test_minimum_energy_of_what_cannot_be_controlled_is_refused(horizon):
-    with pytest.raises(ValueError, match="can't reach every state"):
-        trc.minimum_energy(Twins(horizon=horizon), torch.tensor([[1.0, -1.0]]), torch.zeros(1, 2))
+@pytest.mark.parametrize(
+    ("states", "controls", "message"),
+    [
+        (torch.zeros(5, 2), torch.zeros(7, 1), r"controls must have shape \[5, 1\], got \[7, 1\]"),
+        (torch.zeros(2, 3, 2), torch.zeros(3, 2, 1), r"controls must have shape \[2, 3, 1\]"),
+        (torch.zeros(3, 3), torch.zeros(3, 1), r"states of van_der_pol must have shape \[3, 2\]"),
+        (torch.zeros(2), torch.zeros(1), r"states of van_der_pol must have shape \[any, 2\]"),
+        (torch.zeros(3, 2) / 0, torch.zeros(3, 1), "must be finite"),
+        (torch.zeros(3, 2), torch.zeros(3, 1).double(), "states are torch.float32 but controls are torch.float64"),
+        ([[0.0, 0.0]], torch.zeros(1, 1), "must be a floating-point tensor, got list"),
+    ],
+)
+def test_jacobians_of_what_does_not_fit_are_refused(van_der_pol, states, controls, message):
+    with pytest.raises(ValueError, match=message):
+        trc.step_jacobians(van_der_pol, states, controls)

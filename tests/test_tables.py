@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from trc import tables
+from trc.artifact import rows
+from trc.common import text as tables
 
 
 def plain(text):
@@ -45,15 +46,15 @@ FRAME = pd.DataFrame({"method": ["a", "a", "b"], "seed": [0, 1, 0], "value": [1.
 
 
 def test_one_value_is_singled_out():
-    assert tables.value_of(FRAME, method="a", seed=1) == 2.0
-    assert tables.value_of(FRAME, "seed", value=3.0) == 0.0
-    assert list(tables.select(FRAME, method="a")["value"]) == [1.0, 2.0]
+    assert rows.value_of(FRAME, method="a", seed=1) == 2.0
+    assert rows.value_of(FRAME, "seed", value=3.0) == 0.0
+    assert list(rows.select(FRAME, method="a")["value"]) == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(("where", "count"), [({"method": "a"}, 2), ({"method": "c"}, 0)])
 def test_none_or_several_values_are_refused(where, count):
     with pytest.raises(ValueError, match=f"fits {count} rows of the table, expected exactly one"):
-        tables.value_of(FRAME, **where)
+        rows.value_of(FRAME, **where)
 
 
 def test_table_as_markdown_and_latex():

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 import trc
-from trc.checkpoints import load_value_predictor, read_training_record
-from trc.training import folder, halves, loop
+from trc.datasets import ARRAYS
+from trc.model.checkpoints import load_value_predictor, read_training_record
+from trc.training import LOSSES, loop
+from trc.training.losses import iterate_costs
+from trc.training.run_folder import RunFolder
 from trc.training.schedules import PLATEAU, learning_rate
 
 TINY = {"latent_dim": 32, "hidden_dim": 64, "num_blocks": 1, "num_outer_cycles": 2, "num_inner_cycles": 1}
@@ -56,10 +59,8 @@ def test_same_seed_gives_the_same_weights_and_leaves_the_global_state(double_int
     ("schedule", "optimizer"), [("cosine", "adamw"), ("none", "adamw"), ("step", "adamw"), ("none", "adam")]
 )
 def test_steps_are_those_of_a_loop_written_out(double_integrator, data, schedule, optimizer):
-    same = {  # copies of one sample, so that neither the split nor the order matters
-        name: getattr(data, name)[:1].repeat_interleave(8, 0)
-        for name in ("initial_states", "target_states", "control_sequences", "state_trajectories", "costs")
-    }
+    # copies of one sample, so that neither the split nor the order matters
+    same = {name: getattr(data, name)[:1].repeat_interleave(8, 0) for name in ARRAYS}
     data = dataclasses.replace(data, **same)
     model, reference = tiny(double_integrator).double(), tiny(double_integrator).double()
     options = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "max_grad_norm": 0.1, "weight_decay": 0.01}
@@ -132,11 +133,6 @@ def test_training_gives_the_model_its_problem_and_remembers_the_feedback(data, f
     assert ("errors" in model(torch.zeros(1, 2), torch.zeros(1, 2))) == (feedback == "error")
 
 
-def test_cloning_loss_is_the_mean_square_of_the_last_iterate():
-    output = {"controls": torch.tensor([[[1.0], [2.0]]]), "all_controls": torch.full((1, 3, 2, 1), 9.0)}
-    assert trc.cloning_loss(output, torch.tensor([[[0.0], [4.0]]])).item() == 2.5
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -152,7 +148,12 @@ def test_cloning_loss_is_the_mean_square_of_the_last_iterate():
         ({"warmup": 1.0}, "warmup must be a share of the steps from 0 to below 1, got 1.0"),
         ({"patience": -1}, "patience must be a whole number, 0 or more, got -1"),
         ({"value_weight": float("inf")}, "value_weight must be a number of at least 0, got inf"),
-        ({"jobs": 0}, "jobs must be a whole number, 1 or more, got 0"),
+        ({"jobs": 2}, "unknown training option jobs; known are epochs"),
+        ({"epochs": 1.5}, "epochs must be a whole number, 1 or more, got 1.5"),
+        ({"epochs": "a"}, "epochs must be a whole number, 1 or more, got 'a'"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number, 1 or more, got 2.5"),
+        ({"seed": None}, "seed must be a whole number, 0 or more, got None"),
+        ({"learning_rate": "a"}, "learning_rate must be a positive number, got 'a'"),
         ({"weight_decay": -1.0}, "weight_decay must be a number of at least 0"),
         ({"validation_fraction": 1.0}, "validation_fraction must lie between 0 and 1, got 1.0"),
     ],
@@ -162,30 +163,60 @@ def test_bad_options_are_refused(data, options, message):
         trc.train(tiny(), data, **options)
 
 
-def test_data_of_another_problem_are_refused(data):
-    with pytest.raises(ValueError, match="for 'double_integrator', not for 'van_der_pol'"):
-        trc.train(tiny(trc.make_problem("van_der_pol")), data, **FAST)
-    with pytest.raises(ValueError, match="another 'double_integrator': dt differ"):
-        trc.train(tiny(), data, trc.make_problem("double_integrator", dt=0.1), **FAST)
+OTHER_MU = trc.make_problem("van_der_pol", mu=3.0)
 
 
-def test_model_of_other_dimensions_is_refused(data):
-    message = "state dimension 2, control dimension 1 and horizon 20, the data have 2, 1 and 15; make the model with"
+@pytest.mark.parametrize(
+    ("model", "change", "message"),
+    [
+        (lambda: tiny(trc.make_problem("van_der_pol")), {}, "for 'double_integrator', not for 'van_der_pol'"),
+        (tiny, {"problem": trc.make_problem("double_integrator", dt=0.1)}, "another 'double_integrator': dt differ"),
+        (
+            lambda: tiny(trc.make_problem("van_der_pol")),
+            {"problem": OTHER_MU, "data": trc.generate_dataset(OTHER_MU, 8, seed=0)},
+            "the model was made for another 'van_der_pol'",
+        ),
+        (lambda: tiny(control_horizon=20), {}, "horizon 20, the data have 2, 1 and 15; make the model with"),
+        (tiny, {"data": trc.generate_dataset(trc.make_problem("double_integrator"), 1, seed=0)}, "2 samples, .* got 1"),
+        (
+            tiny,
+            {"data": trc.evaluation_set(trc.make_problem("double_integrator"))},
+            "seed 123 makes .* of the test set",
+        ),
+        (tiny, {"value_predictor": trc.ValuePredictor.create(64)}, "reads latents of 64, the model has 32"),
+        (lambda: "model", {}, "model must be a ControlNetwork"),
+        (tiny, {"data": "data.npz"}, "data must be a Dataset"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_and_the_model_left_alone(data, model, change, message):
+    model = model()
+    before = getattr(model, "problem", None)
     with pytest.raises(ValueError, match=message):
-        trc.train(tiny(control_horizon=20), data, **FAST)
+        trc.train(model, change.get("data", data), **{k: v for k, v in change.items() if k != "data"}, **FAST)
+    assert getattr(model, "problem", None) is before and not getattr(model, "needs_simulator", False)
 
 
 def test_exploding_loss_is_reported_with_its_remedy(data):
     huge = dataclasses.replace(data, control_sequences=data.control_sequences * 1e25)
-    with pytest.raises(
-        ValueError, match=r"the loss or its gradient became inf in epoch 1; lower learning_rate \(now 0.001\)"
-    ):
+    message = r"the loss or its gradient became inf in epoch 1; lower learning_rate \(now 0.001\)"
+    with pytest.raises(ValueError, match=message):
         trc.train(tiny(), huge, **FAST)
 
 
-def test_one_sample_cannot_be_trained_on(double_integrator):
-    with pytest.raises(ValueError, match="at least 2 samples, one of them for validation, got 1"):
-        trc.train(tiny(), trc.generate_dataset(double_integrator, 1, seed=0), **FAST)
+def test_loss_of_ones_own_is_used_and_its_nan_seen_in_validation_too(data):
+    calls = []
+
+    def odd(attempt, config):
+        calls.append(attempt.teacher_controls)
+        return attempt.output["controls"].square().mean() * (math.nan if len(calls) == 2 else 1)
+
+    LOSSES.register("odd")(odd)
+    try:
+        with pytest.raises(ValueError, match="the loss or its gradient became nan in epoch 1"):
+            trc.train(tiny(), data, epochs=1, loss="odd")
+    finally:
+        del LOSSES["odd"]
+    assert [len(controls) for controls in calls] == [36, 4]
 
 
 @pytest.mark.parametrize("feedback", ["none", "error"])
@@ -211,11 +242,7 @@ def test_process_losses_train(double_integrator, feedback, options):
 def test_process_loss_is_cloning_less_the_weighted_reward(double_integrator):
     data = trc.generate_dataset(double_integrator, 64, seed=1)
     first = []
-    for options in (
-        {"loss": "cloning"},
-        {"loss": "process", "process_weight": 0.0},
-        {"loss": "process", "process_weight": 2.0},
-    ):
+    for options in ({}, {"loss": "process", "process_weight": 0.0}, {"loss": "process", "process_weight": 2.0}):
         model = trc.TinyRecursiveControl.create_small(problem=double_integrator, seed=0)
         first.append(trc.train(model, data, epochs=1, batch_size=64, learning_rate=1e-12, **options).train_loss[0])
     assert first[0] == first[1]
@@ -223,9 +250,8 @@ def test_process_loss_is_cloning_less_the_weighted_reward(double_integrator):
     part = data.split(0.1, seed=0)[1]
     initial, target = part.initial_states.float(), part.target_states.float()
     output = model(initial, target, return_all_iterations=True)
-    costs = trc.losses.iterate_costs(
-        output, initial, target, partial(trc.rollout, double_integrator), double_integrator.cost
-    )
+    simulate = partial(trc.rollout, double_integrator)
+    costs = iterate_costs(output, initial, target, simulate, double_integrator.cost)
     reward = ((costs[:, 0] - costs[:, -1]) / costs[:, 0]).mean().item() / 3
     assert first[0] - first[2] == pytest.approx(2 * reward, rel=1e-4)
 
@@ -267,31 +293,6 @@ def test_samples_to_convergence_by_hand():
     assert history.samples_to_convergence(tolerance=0.0) == 500
 
 
-# Processes
-
-
-@pytest.mark.parametrize("loss", ["cloning", "process"])
-def test_weights_do_not_depend_on_the_number_of_processes(monkeypatch, double_integrator, data, loss):
-    monkeypatch.setattr(halves, "HALF", 5)
-    weights = []
-    for jobs in (1, 2):
-        model = tiny(double_integrator)
-        trc.train(model, data, loss=loss, jobs=jobs, **FAST)
-        weights.append(torch.nn.utils.parameters_to_vector(model.parameters()))
-    assert torch.equal(*weights)
-    assert not model.decode[0].weight.is_shared()
-
-
-def test_halves_of_a_batch_add_up_to_its_gradient(monkeypatch, double_integrator, data):
-    weights = []
-    for half in (5, 256):
-        monkeypatch.setattr(halves, "HALF", half)
-        model = tiny(double_integrator).double()
-        trc.train(model, data, schedule="none", optimizer="adam", **FAST)
-        weights.append(torch.nn.utils.parameters_to_vector(model.parameters()))
-    torch.testing.assert_close(*weights, rtol=0, atol=1e-9)
-
-
 # Value predictor
 
 
@@ -303,27 +304,18 @@ def test_value_predictor_learns_the_costs_of_the_iterates(double_integrator):
     initial, target = double_integrator.sample(200, generator=torch.Generator().manual_seed(9))
     with torch.no_grad():
         output = model(initial, target, return_all_iterations=True)
-        costs = trc.losses.iterate_costs(
-            output, initial, target, partial(trc.rollout, double_integrator), double_integrator.cost
-        )
+        simulate = partial(trc.rollout, double_integrator)
+        costs = iterate_costs(output, initial, target, simulate, double_integrator.cost)
         predicted, costs = predictor(output["all_latents"]).log()[:, 0], costs.log()[:, 0]
     assert (predicted - costs).square().mean() < 0.5 * costs.var()  # the mean alone would leave all of it
 
 
 def test_value_predictor_is_kept_beside_the_model(tmp_path, double_integrator, data):
-    model, predictor = tiny(double_integrator), trc.ValuePredictor(32, 8)
+    model, predictor, z = tiny(double_integrator), trc.ValuePredictor(32, 8), torch.randn(3, 32)
     trc.train(model, data, value_predictor=predictor, output_dir=tmp_path, **FAST)
-    back = load_value_predictor(tmp_path / "best_model.safetensors")
-    z = torch.randn(3, 32)
-    assert torch.equal(back(z), predictor(z))
+    assert torch.equal(load_value_predictor(tmp_path / "best_model.safetensors")(z), predictor(z))
     assert torch.equal(trc.load_model(tmp_path / "best_model.safetensors").decode[0].weight, model.decode[0].weight)
-    trc.save_model(model, tmp_path / "alone.safetensors")
-    assert load_value_predictor(tmp_path / "alone.safetensors") is None
-
-
-def test_value_predictor_of_another_width_is_refused(data):
-    with pytest.raises(ValueError, match="reads latents of 64, the model has 32"):
-        trc.train(tiny(), data, value_predictor=trc.ValuePredictor.create(64), **FAST)
+    assert load_value_predictor(trc.save_model(model, tmp_path / "alone.safetensors")) is None
 
 
 # The folder of a run
@@ -337,14 +329,14 @@ class Stop(Exception):
 
 def interrupt_after(monkeypatch, epochs):
     """Let training be interrupted once so many epochs are written."""
-    keep = folder.RunFolder.keep
+    keep = RunFolder.keep
 
     def stop(self, modules, optimizer, best, history):
         keep(self, modules, optimizer, best, history)
         if len(history.train_loss) == epochs:
             raise Stop
 
-    monkeypatch.setattr(folder.RunFolder, "keep", stop)
+    monkeypatch.setattr(RunFolder, "keep", stop)
 
 
 @pytest.mark.parametrize(
@@ -363,8 +355,8 @@ def test_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, double_
 
     whole = run(tmp_path / "whole")
     count, done = len(whole.train_loss), []
-    epoch = loop._epoch
-    monkeypatch.setattr(loop, "_epoch", lambda *arguments: (done.append(0), epoch(*arguments))[1])
+    epoch = loop._train_epoch
+    monkeypatch.setattr(loop, "_train_epoch", lambda *arguments: (done.append(0), epoch(*arguments))[1])
     for epochs in (1, count - 1):
         with monkeypatch.context() as patch, pytest.raises(Stop):
             interrupt_after(patch, epochs)
@@ -373,39 +365,28 @@ def test_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, double_
     assert run(tmp_path / "parts") == whole
     assert len(done) == count
     names = {path.name for path in (tmp_path / "whole").iterdir()}
-    assert names == {
-        "best_model.safetensors",
-        "last_model.safetensors",
-        "training_state.safetensors",
-        "training_stats.json",
-        "training_curves.png",
-    }
+    models = {f"{name}.safetensors" for name in ("best_model", "last_model", "training_state")}
+    assert names == models | {"training_stats.json", "training_curves.png"}
     for name in names:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
 
 
-def test_finished_run_is_not_run_again(tmp_path, monkeypatch, double_integrator, data):
-    first = tiny(double_integrator)
-    history = trc.train(first, data, output_dir=tmp_path, **RUN)
-    monkeypatch.setattr(loop, "_step", None)
-    model = tiny(double_integrator)
-    assert trc.train(model, data, output_dir=tmp_path, **RUN) == history
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), first.parameters(), strict=True))
-
-
-def test_folder_has_the_best_and_the_last_weights_and_says_how_they_were_made(tmp_path, double_integrator, data):
-    model = tiny(double_integrator)
+def test_finished_run_has_best_and_last_weights_says_how_it_was_made_and_is_not_run_again(
+    tmp_path, monkeypatch, double_integrator, data
+):
+    model, again = tiny(double_integrator), tiny(double_integrator)
     history = trc.train(model, data, output_dir=tmp_path, **RUN, schedule="none")
+    monkeypatch.setattr(loop, "_step", None)
+    assert trc.train(again, data, output_dir=tmp_path, **RUN, schedule="none") == history
     best = trc.load_model(tmp_path / "best_model.safetensors")
-    assert all(torch.equal(a, b) for a, b in zip(best.parameters(), model.parameters(), strict=True))
+    for kept in (best, again):
+        assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), model.parameters(), strict=True))
     stats = json.loads((tmp_path / "training_stats.json").read_text())
-    assert stats["finished"]
-    assert stats["history"] == dataclasses.asdict(history)
-    assert stats["best_epoch"] == history.best_epoch
-    assert stats["recipe"]["training"]["learning_rate"] == 3e-3
+    assert stats["finished"] and stats["best_epoch"] == history.best_epoch
+    assert stats["setup"]["training"]["learning_rate"] == 3e-3
     record = read_training_record(tmp_path / "last_model.safetensors")
-    assert record["recipe"]["data"]["seed"] == 1
-    assert record["history"] == dataclasses.asdict(history)
+    assert record["setup"]["data"]["seed"] == 1
+    assert stats["history"] == record["history"] == dataclasses.asdict(history)
     assert (tmp_path / "training_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -458,11 +439,8 @@ def test_loss_that_explodes_leaves_the_last_good_checkpoint(tmp_path, monkeypatc
     with pytest.raises(ValueError, match=r"became nan in epoch 3; lower learning_rate .*best_model.safetensors has"):
         trc.train(model, data, output_dir=place, **RUN, schedule="none")
     best = trc.load_model(place / "best_model.safetensors")
-    for a, b, c in zip(
-        best.parameters(), trc.load_model(good / "best_model.safetensors").parameters(), model.parameters(), strict=True
-    ):
-        assert torch.equal(a, b)
-        assert torch.equal(a, c)
+    for other in (trc.load_model(good / "best_model.safetensors"), model):
+        assert all(torch.equal(a, b) for a, b in zip(best.parameters(), other.parameters(), strict=True))
 
 
 def test_output_folder_that_cannot_be_made_is_an_error_before_training(tmp_path, monkeypatch, data):
@@ -473,27 +451,12 @@ def test_output_folder_that_cannot_be_made_is_an_error_before_training(tmp_path,
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path, monkeypatch, double_integrator, data):
-    keep = folder.RunFolder.keep
+    keep = RunFolder.keep
 
     def another(self, *arguments):
         keep(self, *arguments)
         with pytest.raises(ValueError, match="another training is at work in"):
             trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
 
-    monkeypatch.setattr(folder.RunFolder, "keep", another)
+    monkeypatch.setattr(RunFolder, "keep", another)
     trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN | {"epochs": 1})
-
-
-def test_second_process_is_started_where_it_has_work(monkeypatch, double_integrator, data):
-    asked = []
-    gradient = halves.BatchGradient
-
-    def noted(loss_of, modules, tensors, processes):
-        asked.append(processes)
-        return gradient(loss_of, modules, tensors, 1)
-
-    monkeypatch.setattr(loop, "BatchGradient", noted)
-    for settings, batch_size, half in (({}, 16, 8), ({}, 16, 9), ({"dropout": 0.1}, 16, 8)):
-        monkeypatch.setattr(halves, "HALF", half)
-        trc.train(tiny(double_integrator, **settings), data, jobs=2, epochs=1, batch_size=batch_size)
-    assert asked == [2, 1, 1]

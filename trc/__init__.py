@@ -1,7 +1,6 @@
 """Tiny Recursive Control: a tiny network that proposes a control sequence, simulates it and refines it."""
 
-from .checkpoints import load_model, load_value_predictor, save_model
-from .datasets import EVALUATION_SETS, EXPERTS, Dataset, evaluation_set, generate_dataset, load_dataset
+from .datasets import EVALUATION_SETS, Dataset, evaluation_set, generate_dataset, load_dataset
 from .evaluation import (
     aggregate,
     compare,
@@ -14,22 +13,22 @@ from .evaluation import (
     random_controls,
     refinement_metrics,
 )
-from .experts import Trajectory, ilqr, lqr, lqr_gains, minimum_energy, optimum, riccati
-from .losses import cloning_loss
+from .experts import EXPERTS, Trajectory, ilqr, lqr, lqr_gains, minimum_energy, optimum, riccati
 from .model import (
     SIZES,
     ControlNetwork,
     FeedForward,
     FeedForwardConfig,
     ModelConfig,
-    Snapshot,
     TinyRecursiveControl,
     ValuePredictor,
+    load_model,
+    load_value_predictor,
+    save_model,
 )
 from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
-from .simulation import Costate, costate, rollout
-from .steps import step_jacobians
-from .training import History, TrainingConfig, train
+from .simulation import Costate, accelerate, costate, rollout, step_jacobians
+from .training import History, TrainingConfig, cloning_loss, train
 
 __all__ = [
     "EVALUATION_SETS",
@@ -45,11 +44,11 @@ __all__ = [
     "ModelConfig",
     "Problem",
     "QuadraticCost",
-    "Snapshot",
     "TinyRecursiveControl",
     "TrainingConfig",
     "Trajectory",
     "ValuePredictor",
+    "accelerate",
     "aggregate",
     "cloning_loss",
     "compare",

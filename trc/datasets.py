@@ -1,11 +1,10 @@
-"""The LQR generator: sample instances, solve them with a teacher, save and load them as ``.npz``."""
+"""The LQR generator: sample instances, solve them with an expert, save and load them as ``.npz``."""
 
 from __future__ import annotations
 
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,18 +14,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_choice, check_count, check_kind, check_real, check_seed, check_tensor
-from .experts import Trajectory, ilqr, lqr, optimum
-from .files import require_file, writing
-from .parallel import parallel_map
-from .problems import Problem, make_problem
-from .results import package_versions
-
-EXPERTS: dict[str, Callable[[Problem, Tensor, Tensor], Trajectory]] = {
-    "lqr": lqr,
-    "ilqr": ilqr,
-    "optimum": optimum,
-}
+from .common.checks import check_choice, check_count, check_real, check_seed, check_tensor
+from .common.files import require_file, writing
+from .common.parallel import parallel_map
+from .common.provenance import package_versions
+from .experts import EXPERTS
+from .problems import PROBLEMS, Problem, check_problem, make_problem
 
 #: Seeds of the training and of the fixed test instances of every experiment; :func:`trc.train` refuses the latter.
 TRAINING_SEED, TEST_SEED = 42, 123
@@ -39,24 +32,14 @@ CHUNK = 1024
 
 ARRAYS = ("initial_states", "target_states", "control_sequences", "state_trajectories", "costs")
 
-
-# What numpy, zipfile and json raise for a file that is damaged or of another kind.
-_UNREADABLE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    OSError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+#: What numpy, zipfile and json raise for a file that is damaged or of another kind.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile)
+UNREADABLE += (zlib.error,)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Solved instances of a problem and the recipe that makes them again.
+    """Solved instances of a problem and what makes them again.
 
     Parameters
     ----------
@@ -64,7 +47,7 @@ class Dataset:
     control_sequences : Tensor ``[N, T, m]``
     state_trajectories : Tensor ``[N, T+1, n]``
     costs : Tensor ``[N]``
-    recipe : dict
+    origin : dict
         Problem with its settings, expert, seed, number of samples, scale of the initial box and versions; of a
         part of a dataset, also which part.
     """
@@ -74,7 +57,7 @@ class Dataset:
     control_sequences: Tensor
     state_trajectories: Tensor
     costs: Tensor
-    recipe: dict[str, Any]
+    origin: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.costs)
@@ -84,13 +67,12 @@ class Dataset:
             value = getattr(self, name)
             if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim == 0:
                 raise ValueError(f"{name} of a dataset must be a floating-point tensor, got {value!r:.60}.")
-        if not isinstance(self.recipe, dict) or not {"problem", "seed"} <= set(self.recipe):
-            raise ValueError(f"the recipe of a dataset must name its problem and seed, got {self.recipe!r:.60}.")
-        n, sizes = len(self), {name: len(getattr(self, name)) for name in ARRAYS}
-        horizon = self.control_sequences.shape[1] if self.control_sequences.ndim == 3 else -1
-        states = self.state_trajectories
-        if set(sizes.values()) != {n} or states.ndim != 3 or states.shape[1] != horizon + 1:
-            shapes = {name: list(getattr(self, name).shape) for name in ARRAYS}
+        if not isinstance(self.origin, dict) or not {"problem", "seed"} <= set(self.origin):
+            raise ValueError(f"the origin of a dataset must name its problem and seed, got {self.origin!r:.60}.")
+        shapes = {name: list(getattr(self, name).shape) for name in ARRAYS}
+        controls, states = shapes["control_sequences"], shapes["state_trajectories"]
+        fit = len(controls) == len(states) == 3 and states[1] == controls[1] + 1
+        if not fit or {shape[0] for shape in shapes.values()} != {len(self)}:
             raise ValueError(
                 "a dataset needs [N, n] initial and target states, [N, T, m] controls, [N, T+1, n] states "
                 f"and [N] costs that agree, got {shapes}."
@@ -99,34 +81,32 @@ class Dataset:
     @property
     def problem(self) -> Problem:
         """The problem that these instances belong to."""
-        recipe = self.recipe["problem"]
-        return make_problem(recipe["name"], **recipe["settings"])
+        made_for = self.origin["problem"]
+        return make_problem(made_for["name"], **made_for["settings"])
 
     def check_problem(self, problem: Problem) -> None:
         """Raise ``ValueError`` unless the dataset was made for exactly this problem."""
-        mine, theirs = self.recipe["problem"], problem.recipe()
+        mine, theirs = self.origin["problem"], problem.to_dict()
         if mine["name"] != theirs["name"]:
             raise ValueError(f"the dataset is for {mine['name']!r}, not for {theirs['name']!r}; generate another.")
-        differing = [key for key, value in theirs["settings"].items() if mine["settings"].get(key) != value]
-        if differing:
+        if differing := [key for key, value in theirs["settings"].items() if mine["settings"].get(key) != value]:
             raise ValueError(
                 f"the dataset was made for another {theirs['name']!r}: {', '.join(differing)} differ; "
                 "generate another, or make the problem with the dataset's settings (dataset.problem)."
             )
 
     def split(self, *shares: float, seed: int) -> tuple[Self, ...]:
-        """Parts that have no instance in common, drawn at random; what the shares leave is the last part.
+        """Parts that have no instance in common and are not empty, drawn at random; what is left is the last part.
 
         Parameters
         ----------
         *shares : float
-            Of the instances, for example ``0.8, 0.1`` for training and validation, the rest for a test. No part is
-            empty.
+            Of the instances, for example ``0.8, 0.1`` for training and validation, the rest for a test.
         seed : int
             The same seed gives the same parts.
         """
         check_seed(seed)
-        if not shares or not all(check_real(share, "share", positive=True) < 1 for share in shares) or sum(shares) >= 1:
+        if not 0 < sum(check_real(share, "share", positive=True) for share in shares) < 1:
             raise ValueError(
                 f"the shares of a split must lie between 0 and 1 and leave some for the rest, got {shares}."
             )
@@ -137,23 +117,24 @@ class Dataset:
         for i, share in enumerate(shares):
             still_needed = len(shares) - i  # one instance each for the parts to come
             sizes.append(min(max(1, round(share * len(self))), len(self) - sum(sizes) - still_needed))
-        sizes.append(len(self) - sum(sizes))
-        parts = []
-        for i, rows in enumerate(order.split(sizes)):
-            part_of = [*self.recipe.get("split", []), {"shares": list(shares), "seed": seed, "part": i}]
-            recipe = self.recipe | {"split": part_of}
-            parts.append(replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS}, recipe=recipe))
-        return tuple(parts)
+        rows, before = order.split([*sizes, len(self) - sum(sizes)]), self.origin.get("split", [])
+        return tuple(
+            self._rows(some, split=[*before, {"shares": list(shares), "seed": seed, "part": i}])
+            for i, some in enumerate(rows)
+        )
 
     def first(self, count: int) -> Self:
         """The first `count` instances."""
         if check_count(count, "count") > len(self):
             raise ValueError(f"there are only {len(self)} instances, not {count}.")
-        arrays = {name: getattr(self, name)[:count] for name in ARRAYS}
-        return replace(self, **arrays, recipe=self.recipe | {"first": count})
+        return self._rows(slice(count), first=count)
+
+    def _rows(self, rows: Tensor | slice, **which: Any) -> Self:
+        """Some of the instances; the origin says `which`."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS}, origin=self.origin | which)
 
     def save(self, path: str | Path) -> Path:
-        """Write a compressed ``.npz`` (same data, same bytes); the recipe goes in as JSON text.
+        """Write a compressed ``.npz`` (same data, same bytes); the origin goes in as JSON text.
 
         Given a folder that exists, the file is ``lqr_dataset.npz`` in it. Returns the file's path.
         """
@@ -164,7 +145,7 @@ class Dataset:
             raise ValueError(f"a dataset is saved as .npz, or into a folder that exists, got {path}.")
         arrays = {name: getattr(self, name).numpy(force=True) for name in ARRAYS}
         with writing(path) as file:
-            np.savez_compressed(file, **arrays, recipe=np.array(json.dumps(self.recipe, sort_keys=True)))
+            np.savez_compressed(file, **arrays, origin=np.array(json.dumps(self.origin, sort_keys=True)))
         return path
 
     @classmethod
@@ -175,45 +156,47 @@ class Dataset:
         ----------
         path : str or Path
         problem : Problem, optional
-            Needed only for a problem that is not one of ``trc.PROBLEMS``.
+            Needed only for a problem that is not registered (see ``trc.problems.register``).
 
         Raises
         ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If the file is truncated, foreign or for another problem, or its arrays don't fit together.
+        FileNotFoundError, ValueError
+            If there is no such file; if it is truncated, foreign or for another problem, or its arrays don't fit.
         """
         if problem is not None:
-            check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
+            check_problem(problem)
         path = require_file(path, "dataset", "make one with trc.generate_dataset(...).save(path)")
         try:
             if not zipfile.is_zipfile(path):
                 raise ValueError("it is not a whole .npz archive")
             with np.load(path, allow_pickle=False) as archive:
-                if missing := ({*ARRAYS, "recipe"} - set(archive.files)):
+                if missing := ({*ARRAYS, "origin"} - set(archive.files)):
                     raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-                arrays = {name: np.asarray(archive[name]) for name in (*ARRAYS, "recipe")}
-            recipe = json.loads(str(arrays.pop("recipe")))
+                arrays = {name: np.asarray(archive[name]) for name in (*ARRAYS, "origin")}
+            origin = json.loads(str(arrays.pop("origin")))
             if wrong := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
                 raise ValueError(f"{', '.join(wrong)} must hold real numbers")
             tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items()}
-            data = cls(**tensors, recipe=recipe)
-            data._check_whole(problem or data.problem)
-        except _UNREADABLE as error:
+            data = cls(**tensors, origin=origin)
+            known = problem is not None or data.origin["problem"]["name"] in PROBLEMS
+            if known:
+                data._check_whole(problem or data.problem)
+        except UNREADABLE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{path} is not a readable trc dataset ({reason}); generate it again.") from None
+        if not known:
+            raise ValueError(
+                f"{path} is for the problem {data.origin['problem']['name']!r}, which is not registered here; "
+                "import the file that defines it, or give problem=."
+            )
         return data
 
     def _check_whole(self, problem: Problem) -> None:
         """Raise ``ValueError`` unless the arrays are finite and have the shapes of the problem."""
         self.check_problem(problem)
-        count = len(self)
-        for name in ("initial_states", "target_states"):
-            check_tensor(getattr(self, name), (count, problem.state_dim), name)
-        check_tensor(self.control_sequences, (count, problem.horizon, problem.control_dim), "control_sequences")
-        check_tensor(self.state_trajectories, (count, problem.horizon + 1, problem.state_dim), "state_trajectories")
-        check_tensor(self.costs, (count,), "costs")
+        n, m, T = problem.state_dim, problem.control_dim, problem.horizon
+        for name, shape in zip(ARRAYS, ((n,), (n,), (T, m), (T + 1, n), ()), strict=True):
+            check_tensor(getattr(self, name), (len(self), *shape), name)
 
 
 def generate_dataset(
@@ -226,7 +209,7 @@ def generate_dataset(
     jobs: int = 1,
     progress: bool = False,
 ) -> Dataset:
-    """Sample instances and solve each with a teacher, in float64.
+    """Sample instances and solve each with an expert, in float64.
 
     Parameters
     ----------
@@ -243,24 +226,17 @@ def generate_dataset(
     progress : bool
         Show a progress bar.
     """
-    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
-    check_choice(expert, "expert", EXPERTS)
+    check_problem(problem)
+    EXPERTS.find(expert)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     initial, target = problem.sample(num_samples, generator=generator, scale=scale, dtype=torch.float64)
     chunks = [(problem, *chunk) for chunk in zip(initial.split(CHUNK), target.split(CHUNK), strict=True)]
     work = parallel_map(EXPERTS[expert], chunks, jobs)
     solved = list(tqdm(work, desc=expert, unit="chunk", total=len(chunks), disable=not progress))
-    recipe = {"problem": problem.recipe(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
-    recipe["versions"] = package_versions("torch", "numpy")
-    return Dataset(
-        initial_states=initial,
-        target_states=target,
-        control_sequences=torch.cat([s.controls for s in solved]),
-        state_trajectories=torch.cat([s.states for s in solved]),
-        costs=torch.cat([s.cost for s in solved]),
-        recipe=recipe,
-    )
+    controls, states, costs = (torch.cat([getattr(s, name) for s in solved]) for name in ("controls", "states", "cost"))
+    origin = {"problem": problem.to_dict(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
+    return Dataset(initial, target, controls, states, costs, origin | {"versions": package_versions("torch", "numpy")})
 
 
 def evaluation_set(problem: Problem, name: str = "test", expert: str = "lqr", jobs: int = 1) -> Dataset:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import click
 
-from .data import generate
-from .fitting import pipeline, train
-from .judging import compare, evaluate, refine
-from .showing import demo, doctor
+from .demo import demo, doctor
+from .evaluate import compare, evaluate, refine
+from .generate import generate
+from .options import import_first
+from .train import pipeline, train
 
 
 @click.group(
@@ -18,10 +19,17 @@ from .showing import demo, doctor
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda token: token.replace("_", "-"),  # --num_samples is --num-samples
         "max_content_width": 110,
+        "show_default": True,
     }
 )
 @click.version_option(package_name="trc", prog_name="trc")
-def trc() -> None:
+@click.option(
+    *("--import", "imports"),
+    multiple=True,
+    metavar="FILE_OR_MODULE",
+    help="Import it first; the problems, experts, losses, … that it registers are known to the command.",
+)
+def trc(imports: tuple[str, ...]) -> None:
     """Tiny Recursive Control: a tiny network that proposes, simulates and refines control sequences.
 
     \b
@@ -32,10 +40,14 @@ def trc() -> None:
       trc train --data data/lqr_train/lqr_dataset.npz --output-dir outputs/supervised
       trc evaluate --checkpoint outputs/supervised/best_model.safetensors
       trc compare --trc-checkpoint outputs/supervised/best_model.safetensors
+    With a problem of one's own:
+      trc --import my_problem.py generate --problem my_problem
 
     Options may be written with hyphens or underscores. A command that was interrupted, or is given twice, says what
     it found and goes on from there.
     """  # noqa: D301
+    for name in imports:
+        import_first(name)
 
 
 for command in (generate, train, evaluate, compare, refine, demo, doctor, pipeline):

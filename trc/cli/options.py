@@ -1,35 +1,60 @@
-"""What the commands share: how options are spelled, which kinds of values there are, and how errors are told."""
+"""What the commands share: kinds of values, options that several have, and what is imported before they run."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..checks import check_choice
-from ..problems import PROBLEMS, Problem, make_problem
-
-#: Other spellings of problems.
-ALIASES = {"vanderpol": "van_der_pol", "vdp": "van_der_pol", "doubleintegrator": "double_integrator"}
+from ..common.registry import Registry
+from ..problems import PROBLEMS, problem_name
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-class ProblemName(click.ParamType):
-    """The name of a problem; hyphens and a few other spellings are understood."""
+class Output(click.Path):
+    """A file to write, of one kind alone, so that a model or data given by mistake are not overwritten."""
 
-    name = "problem"
+    def __init__(self, what: str, suffix: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.what, self.suffix = what, suffix
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path."""
+        path = super().convert(value, param, ctx)
+        if path.suffix != self.suffix:
+            self.fail(f"{self.what} {self.suffix} file, got {path}.", param, ctx)
+        return path
+
+
+class Registered(click.Choice):
+    """A name in a registry as it is when the command runs: what was imported before is known."""
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        self.registry, self.case_sensitive = registry, True
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names that there are now."""
+        return tuple(self.registry)
+
+
+class ProblemName(Registered):
+    """The name of a problem; hyphens and its other spellings are understood."""
+
+    def __init__(self) -> None:
+        super().__init__(PROBLEMS)
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
         """The name as ``trc.PROBLEMS`` has it."""
-        name = str(value).lower().replace("-", "_")
-        name = ALIASES.get(name.replace("_", ""), name)
-        check_choice(name, "problem", PROBLEMS)
-        return name
+        return problem_name(str(choice))
 
 
 class Setting(click.ParamType):
@@ -59,26 +84,32 @@ def options(*decorators: Callable) -> Callable:
     return decorate
 
 
-def problem_of(name: str, settings: dict[str, Any], num_steps: int | None, time_horizon: float | None) -> Problem:
-    """The problem as the options describe it; a time horizon in seconds sets the length of a step."""
-    if wrong := sorted({"name", "self"} & set(settings)):
-        raise ValueError(f"problem {name!r} has no setting {wrong[0]!r}.")
-    if num_steps is not None:
-        settings = settings | {"horizon": num_steps}
-    problem = make_problem(name, **settings)
-    return problem if time_horizon is None else problem.replace(dt=time_horizon / problem.horizon)
+problem_option = click.option("--problem", type=ProblemName(), default="double_integrator", help="Which problem.")
+seed_option = click.option("--seed", default=0, help="Of the initial weights, the split and the batches.")
+jobs_option = click.option("--jobs", default=2, help="Processes that solve instances; the numbers don't depend on it.")
 
 
-jobs_option = click.option(
-    "--jobs", type=int, default=2, show_default=True, help="Threads or processes; the numbers don't depend on it."
-)
-problem_options = options(
-    click.option(
-        "--problem", type=ProblemName(), default="double_integrator", show_default=True, help="Which problem."
-    ),
-    click.option(
-        "--set", "settings", type=Setting(), multiple=True, help="A setting of the problem, for example --set mu=2."
-    ),
-    click.option("--num-steps", type=int, help="Number of control steps T."),
-    click.option("--time-horizon", type=float, help="Length of the horizon in seconds."),
-)
+def import_first(name: str) -> None:
+    """Import a file or module of the user's: what it registers is known from then on.
+
+    Its folder is put at the end of the module path, so that worker processes, which get the same path, find it too.
+
+    Raises
+    ------
+    ValueError
+        If it can't be imported, or if its name is another module's.
+    """
+    path = Path(name)
+    from_file = path.suffix == ".py"
+    module, folder = (path.stem, path.parent) if from_file else (name, Path())
+    if from_file and not path.is_file():
+        raise ValueError(f"can't import {name}: there is no such file.")
+    if str(folder.resolve()) not in sys.path:
+        sys.path.append(str(folder.resolve()))
+    try:
+        found = importlib.util.find_spec(module)
+        if from_file and found is not None and Path(found.origin or "").resolve() != path.resolve():
+            raise ImportError(f"there is another module {module!r}; give the file another name")
+        importlib.import_module(module)
+    except Exception as error:  # whatever a file of the user's may raise
+        raise ValueError(f"can't import {name} ({type(error).__name__}: {str(error).rstrip('.')}).") from None

@@ -1,30 +1,27 @@
-"""Metrics, refinement, comparison and speed."""
+"""Metrics, refinement, comparison, statistics and speed."""
 
-from .comparison import compare
+from .comparison import compare, report
 from .metrics import aggregate, instance_metrics, random_controls
-from .models import evaluate, evaluate_refinement, propose
-from .outcomes import contrast_table, interval_table, join, outcome, seed_table
-from .refinement import iterate_metrics, monotone_share, refinement_metrics
-from .speed import count_flops, measure_speed
-from .trajectories import trajectory_table
+from .models import evaluate, evaluate_refinement, measure_refinement, propose
+from .refinement import RefinementMetrics, control_mse, iterate_metrics, monotone_share, refinement_metrics
+from .speed import count_flops, kept_bytes, measure_speed
 
 __all__ = [
+    "RefinementMetrics",
     "aggregate",
     "compare",
-    "contrast_table",
+    "control_mse",
     "count_flops",
     "evaluate",
     "evaluate_refinement",
     "instance_metrics",
-    "interval_table",
     "iterate_metrics",
-    "join",
+    "kept_bytes",
+    "measure_refinement",
     "measure_speed",
     "monotone_share",
-    "outcome",
     "propose",
     "random_controls",
     "refinement_metrics",
-    "seed_table",
-    "trajectory_table",
+    "report",
 ]

@@ -1,21 +1,24 @@
-"""Models beside what knows nothing, beside their teacher and beside the optimum, on the same instances."""
+"""Models beside what knows nothing, beside saturated LQR and beside the optimum, on the same instances."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..checks import check_kind
+from ..common.checks import check_kind
 from ..experts import lqr, optimum
 from ..model import ControlNetwork
 from ..model.layers import seeded
 from ..problems import Problem
-from ..statistics import bootstrap, paired_bootstrap
 from .metrics import aggregate, instance_metrics, random_controls
-from .models import propose
+from .models import judge_iterates, propose
+from .refinement import control_mse, refinement_metrics
+from .speed import measure_speed
+from .statistics import bootstrap, paired_bootstrap
 
 
 def compare(
@@ -75,18 +78,16 @@ def compare(
         controls["optimum"] = (best := optimum(problem, initial, target)).controls
         optimum_cost = best.cost
     metrics = {name: instance_metrics(problem, initial, target, u) for name, u in controls.items()}
-    teacher_cost = metrics["lqr"]["cost"]
+    lqr_cost, random_error = metrics["lqr"]["cost"], metrics["random"]["terminal_error"]
     rows = {}
     for name, found in metrics.items():
-        row = aggregate(found, optimum_cost)
-        row["gap_to_lqr"] = aggregate(found, teacher_cost)["gap"]
-        row["error_reduction"] = 1 - row["terminal_error"] / metrics["random"]["terminal_error"].mean().item()
+        row = _against_baselines(found, optimum_cost, lqr_cost, random_error)
         intervals = {
             metric: bootstrap(found[metric].unsqueeze(0), generator=generator, resamples=resamples)
             for metric in ("terminal_error", "cost")
         }
         intervals["cost_over_lqr"] = paired_bootstrap(
-            found["cost"].unsqueeze(0), teacher_cost.unsqueeze(0), generator=generator, resamples=resamples
+            found["cost"].unsqueeze(0), lqr_cost.unsqueeze(0), generator=generator, resamples=resamples
         )
         for metric, interval in intervals.items():
             row |= {
@@ -96,3 +97,56 @@ def compare(
             }
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def report(
+    model: ControlNetwork,
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    *,
+    expert_controls: Tensor,
+    iterations: int | None = None,
+) -> dict[str, Any]:
+    """All that is measured of one model.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl or FeedForward
+    problem : Problem
+    initial, target : Tensor ``[B, n]``
+    expert_controls : Tensor ``[B, T, m]``
+        What the iterates are compared with.
+    iterations : int, optional
+        Refinements; as many as the model was made for by default.
+
+    Returns
+    -------
+    dict
+        ``problem`` and ``num_instances``; ``metrics`` of the last iterate, named as the columns of :func:`compare`, and
+        ``optimum_success``; ``refinement``, see :func:`refinement_metrics`, with at least one; and ``speed``, see
+        :func:`measure_speed`.
+    """
+    iterates, metrics = judge_iterates(model, problem, initial, target, iterations)
+    initial, target = initial.double(), target.double()
+    best = optimum(problem, initial, target)
+    drawn = random_controls(problem, len(initial), torch.Generator().manual_seed(0))
+    random, optimal = (instance_metrics(problem, initial, target, controls) for controls in (drawn, best.controls))
+    last = {name: values[:, -1] for name, values in metrics.items()}
+    row = _against_baselines(last, best.cost, lqr(problem, initial, target).cost, random["terminal_error"])
+    row["optimum_success"] = optimal["success"].mean().item()
+    found: dict[str, Any] = {"problem": problem.to_dict(), "num_instances": len(initial), "metrics": row}
+    if iterates.shape[1] > 1:
+        found["refinement"] = refinement_metrics(metrics["cost"], control_mse(iterates, expert_controls))
+    found["speed"] = measure_speed(model, problem, batch_size=min(1000, len(initial)))
+    return found
+
+
+def _against_baselines(
+    metrics: dict[str, Tensor], optimum_cost: Tensor, lqr_cost: Tensor, random_error: Tensor
+) -> dict[str, float]:
+    """Means and the gap to the optimum, the gap to saturated LQR, and the error that random controls have more."""
+    row = aggregate(metrics, optimum_cost)
+    row["gap_to_lqr"] = aggregate(metrics, lqr_cost)["gap"]
+    row["error_reduction"] = 1 - row["terminal_error"] / random_error.mean().item()
+    return row

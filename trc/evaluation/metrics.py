@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import check_tensor
+from ..common.checks import check_tensor
 from ..problems import Problem
 from ..simulation import rollout
 
@@ -45,12 +45,11 @@ def instance_metrics(problem: Problem, initial: Tensor, target: Tensor, controls
     initial, target, controls = initial.double(), target.double(), controls.double()
     states = rollout(problem, initial, controls)
     error = states[:, -1] - target
-    norm = error.norm(dim=-1)
     return {
-        "terminal_error": norm,
+        "terminal_error": error.norm(dim=-1),
         "position_error": error[:, list(problem.position_dims)].norm(dim=-1),
         "velocity_error": error[:, list(problem.velocity_dims)].norm(dim=-1),
-        "success": (norm < problem.success_threshold).double(),
+        "success": problem.success(states, target).double(),
         "cost": problem.cost(states, controls, target),
         "control_effort": controls.square().sum((-1, -2)),
     }

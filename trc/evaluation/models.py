@@ -8,13 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..checks import check_tensor
+from ..common.checks import check_tensor
 from ..experts import lqr
 from ..model import ControlNetwork
 from ..problems import Problem
 from ..simulation import Dynamics, rollout
 from .metrics import aggregate
-from .refinement import iterate_metrics, refinement_metrics
+from .refinement import RefinementMetrics, control_mse, iterate_metrics, refinement_metrics
 
 #: Models are evaluated in chunks of this many instances, so that memory is bounded.
 CHUNK = 1024
@@ -78,12 +78,11 @@ def evaluate(
         See :func:`aggregate`; also, with at least one refinement, ``convergence_rate``, ``monotone_share`` and
         ``share_improving`` of :func:`refinement_metrics`.
     """
-    iterates = _propose_for(model, problem, initial, target, iterations)
+    _, metrics = judge_iterates(model, problem, initial, target, iterations)
     if reference_cost is None:
         reference_cost = lqr(problem, initial.double(), target.double()).cost
-    metrics = iterate_metrics(problem, initial, target, iterates)
     report = aggregate({name: values[:, -1] for name, values in metrics.items()}, reference_cost)
-    if iterates.shape[1] == 1:
+    if metrics["cost"].shape[1] == 1:
         return report
     found = refinement_metrics(metrics["cost"])
     return report | {name: value for name, value in found.items() if isinstance(value, float)}
@@ -109,19 +108,32 @@ def evaluate_refinement(
         What the iterates are compared with, for ``control_mse``.
     iterations : int, optional
     """
-    iterates = _propose_for(model, problem, initial, target, iterations)
-    distance = None
+    return measure_refinement(model, problem, initial, target, expert_controls, iterations).summary
+
+
+def measure_refinement(
+    model: ControlNetwork,
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    expert_controls: Tensor | None = None,
+    iterations: int | None = None,
+) -> RefinementMetrics:
+    """The same for each instance, as :func:`trc.plots.refinement_panels` draws it."""
     if expert_controls is not None:
         check_tensor(expert_controls, (len(initial), problem.horizon, problem.control_dim), "expert_controls")
-        distance = (iterates - expert_controls.to(iterates).unsqueeze(1)).square().mean((-1, -2))
-    return refinement_metrics(iterate_metrics(problem, initial, target, iterates)["cost"], distance)
+    iterates, metrics = judge_iterates(model, problem, initial, target, iterations)
+    distance = None if expert_controls is None else control_mse(iterates, expert_controls)
+    return RefinementMetrics(metrics["cost"], distance)
 
 
-def _propose_for(
-    model: ControlNetwork, problem: Problem, initial: Tensor, target: Tensor, iterations: int | None
-) -> Tensor:
+def judge_iterates(
+    model: ControlNetwork, problem: Problem, initial: Tensor, target: Tensor, iterations: int | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """All iterates ``[B, K+1, T, m]`` of a model that may know no problem, and their metrics ``[B, K+1]``."""
     if model.problem is not None and model.problem.name != problem.name:
         raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
     problem.check_states(initial, target)
     own = partial(rollout, problem) if model.problem is None else None
-    return propose(model, initial, target, iterations, dynamics_fn=own)
+    iterates = propose(model, initial, target, iterations, dynamics_fn=own)
+    return iterates, iterate_metrics(problem, initial, target, iterates)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from ..checks import check_tensor
+from ..common.checks import check_tensor
 from ..problems import Problem
 from .metrics import instance_metrics
 
@@ -18,7 +20,7 @@ def refinement_metrics(costs: Tensor, control_mse: Tensor | None = None) -> dict
     costs : Tensor ``[B, K+1]``
         Of the first guess and of K refinements, K at least 1.
     control_mse : Tensor ``[B, K+1]``, optional
-        Mean squared difference of each iterate to the teacher's controls.
+        Mean squared difference of each iterate to an expert's controls.
 
     Returns
     -------
@@ -46,6 +48,32 @@ def refinement_metrics(costs: Tensor, control_mse: Tensor | None = None) -> dict
         "share_improving": (costs[:, -1] < costs[:, 0]).double().mean().item(),
     }
     return found if control_mse is None else found | {"control_mse": control_mse.mean(0).tolist()}
+
+
+@dataclass(frozen=True)
+class RefinementMetrics:
+    """How the iterates of each instance follow each other.
+
+    Parameters
+    ----------
+    costs : Tensor ``[B, K+1]``
+        Of every iterate of every instance.
+    control_mse : Tensor ``[B, K+1]``, optional
+        Mean squared difference to an expert's controls.
+    """
+
+    costs: Tensor
+    control_mse: Tensor | None = None
+
+    @property
+    def summary(self) -> dict[str, float | list[float]]:
+        """See :func:`trc.refinement_metrics`."""
+        return refinement_metrics(self.costs, self.control_mse)
+
+
+def control_mse(iterates: Tensor, expert_controls: Tensor) -> Tensor:
+    """Mean squared difference ``[B, K+1]`` of iterates ``[B, K+1, T, m]`` to an expert's controls ``[B, T, m]``."""
+    return (iterates - expert_controls.to(iterates).unsqueeze(1)).square().mean((-1, -2))
 
 
 def monotone_share(costs: Tensor) -> float:

@@ -6,14 +6,16 @@ import resource
 import statistics
 import sys
 import time
+import weakref
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..checks import check_count
+from ..common.checks import check_count
+from ..common.parallel import single_thread
 from ..model import ControlNetwork
-from ..parallel import single_thread
 from ..problems import Problem
 
 #: Timings are medians of this many repeats, after one that is not counted.
@@ -72,6 +74,39 @@ def count_flops(model: ControlNetwork) -> int:
     with torch.inference_mode(), counter:
         model(states, states, dynamics_fn=lambda initial, controls: initial)
     return counter.get_total_flops() // 2
+
+
+def kept_bytes(model: ControlNetwork, initial: Tensor, target: Tensor, *, last: bool = False) -> int:
+    """Bytes that autograd keeps for the gradient of one batch: each storage counted once, the weights not at all.
+
+    Parameters
+    ----------
+    model : TinyRecursiveControl or FeedForward
+    initial, target : Tensor ``[B, n]``
+    last : bool
+        Of the last iterate alone; otherwise of all that a loss may look at, every iterate and every simulated error.
+    """
+    alive: weakref.WeakSet[_Kept] = weakref.WeakSet()
+
+    def keep(tensor: Tensor) -> _Kept:
+        kept = _Kept(tensor.detach())  # with its graph it would hold itself
+        alive.add(kept)
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
+        output = model(initial, target, return_all_iterations=True)
+    output = output["controls"] if last else output  # what is counted hangs on it
+    storages = {kept.tensor.untyped_storage().data_ptr(): kept.tensor.untyped_storage().nbytes() for kept in alive}
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    del output
+    return sum(size for place, size in storages.items() if place not in own)
+
+
+class _Kept:
+    """A tensor that autograd keeps."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
 
 
 def _quartiles(call: Callable[[], object], repeats: int) -> list[float]:

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import check_count, check_kind, check_real, check_tensor
-from ..problems import Problem
-from ..simulation import check_overflow, cost_gradient
-from ..steps import fast_step, step_jacobians
+from ..common.checks import check_count, check_real, check_tensor
+from ..problems import Problem, check_instances, check_problem
+from ..simulation import check_overflow, cost_gradient, step_jacobians
+from .base import EXPERTS, Trajectory
 from .lqr import lqr
-from .trajectory import Trajectory
 
-STARTS = ("lqr", "zero", "random")
 ROUNDING = 1e-14
+
+#: Added to the controls' second derivatives where the last step brought no progress: at first, until it counts as
+#: none again, and until there is nothing more to be had.
+DAMPING = {"first": 2e-3, "least": 2e-6, "most": 2e10}
+
 STEP_SIZES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 
 
@@ -37,7 +40,11 @@ class _Iterate:
     def __getitem__(self, which: Tensor) -> _Iterate:
         return _Iterate(self.states[:, which], self.controls[:, which], self.cost[which])
 
+    def __setitem__(self, which: Tensor, new: _Iterate) -> None:
+        self.states[:, which], self.controls[:, which], self.cost[which] = new.states, new.controls, new.cost
 
+
+@EXPERTS.register("ilqr")
 @torch.no_grad()
 def ilqr(
     problem: Problem,
@@ -55,7 +62,7 @@ def ilqr(
     ----------
     problem : Problem
     initial, target : Tensor ``[B, n]``
-    start : {"lqr", "zero", "random"} or Tensor ``[B, T, m]``, or several
+    start : {"lqr", "zero", "random"}, another of the problem's own, or Tensor ``[B, T, m]``; or several
         Where to begin; of several starts the best result is kept, an instance at a time.
     generator : torch.Generator, optional
         Needed for the random start.
@@ -73,58 +80,64 @@ def ilqr(
     ValueError
         On wrong shapes, an unknown start, or a random start without a generator.
     """
-    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
-    problem.check_states(initial, target)
+    check_instances(problem, initial, target)
     check_count(max_iterations, "max_iterations", minimum=0)
     check_real(tolerance, "tolerance", positive=True)
     starts = [start] if isinstance(start, str | Tensor) or not isinstance(start, Iterable) else list(start)
     if not starts:
-        raise ValueError(f"start must name at least one of {', '.join(STARTS)}, or give controls.")
+        raise ValueError(f"start must name at least one of {', '.join(problem.starts)}, or give controls.")
     x0, goal = initial.double(), target.double()
-    best: Trajectory | None = None
-    for one in starts:
-        controls = _start(problem, x0, goal, one, generator)
-        found = _improve(problem, x0, goal, controls, max_iterations, tolerance)
-        best = found if best is None else _better(best, found)
+    controls = (_start(problem, x0, goal, one, generator) for one in starts)
+    best, *others = (_improve(problem, x0, goal, u, max_iterations, tolerance) for u in controls)
+    for other in others:
+        cheaper = other.cost < best.cost
+        for name in ("states", "controls", "cost", "residual", "converged"):
+            getattr(best, name)[cheaper] = getattr(other, name)[cheaper]
+        best.iterations.add_(other.iterations)
     return best.to(initial.dtype)
 
 
+@EXPERTS.register("optimum")
 def optimum(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
-    """The best stationary point known: :func:`ilqr` from LQR, zero and random controls, the cheapest kept.
+    """The best stationary point known: :func:`ilqr` from all starts that the problem names, the cheapest kept.
 
     Stationary is what it certifies; that no other local minimum is lower, it does not.
-
-    Parameters
-    ----------
-    problem : Problem
-    initial, target : Tensor ``[B, n]``
     """
+    check_problem(problem)
     generator = torch.Generator().manual_seed(0)
-    return ilqr(problem, initial, target, start=STARTS, generator=generator)
+    return ilqr(problem, initial, target, start=problem.starts, generator=generator)
 
 
 def _start(
     problem: Problem, initial: Tensor, target: Tensor, start: str | Tensor, generator: torch.Generator | None
 ) -> Tensor:
+    """Controls ``[B, T, m]`` to begin with, within their bounds."""
     shape = (len(initial), problem.horizon, problem.control_dim)
     if isinstance(start, Tensor):
-        check_tensor(start, shape, "start controls")
-        return problem.clip(start.to(initial))
-    if start == "lqr":
-        return lqr(problem, initial, target).controls
-    if start == "zero":
-        return problem.clip(initial.new_zeros(shape))
-    if start == "random":
+        controls = start
+    elif start == "lqr":
+        controls = lqr(problem, initial, target).controls
+    elif start == "zero":
+        controls = initial.new_zeros(shape)
+    elif start == "random":
         if not isinstance(generator, torch.Generator):
             raise ValueError("a random start needs generator=torch.Generator().")
         low, high = problem.bounds(initial)
-        return low + torch.rand(shape, generator=generator, dtype=initial.dtype).to(initial) * (high - low)
-    raise ValueError(f"unknown start {start!r}; known are {', '.join(STARTS)}, or controls [B, T, m].")
+        controls = low + torch.rand(shape, generator=generator, dtype=initial.dtype).to(initial) * (high - low)
+    else:
+        own = problem.start_controls(initial, target)
+        if start not in own:
+            known = ", ".join((*Problem.starts, *own))
+            raise ValueError(f"unknown start {start!r}; known are {known}, or controls [B, T, m].")
+        controls = own[start]
+    check_tensor(controls, shape, "start controls")
+    return problem.clip(controls.to(initial))
 
 
 def _improve(
     problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, max_iterations: int, tolerance: float
 ) -> Trajectory:
+    """Iterate from controls ``[B, T, m]``, each instance until it is stationary or nothing helps."""
     now = _follow(problem, initial, target, controls.transpose(0, 1))
     check_overflow(now.states)
     size = len(initial)
@@ -135,7 +148,9 @@ def _improve(
     for iteration in range(max_iterations + 1):
         current, goal = now[active], target[active]
         A, B = step_jacobians(problem, current.states[:-1], current.controls)
-        residual[active] = projected_gradient(problem, current.states, current.controls, goal, A, B)
+        _, gradient = cost_gradient(problem, current.states, current.controls, goal, A, B)
+        change = current.controls - problem.clip(current.controls - gradient)
+        residual[active] = change.abs().amax((0, 2))
         going = residual[active] > tolerance
         active, current, goal = active[going], current[going], goal[going]
         if not len(active) or iteration == max_iterations:
@@ -143,21 +158,15 @@ def _improve(
         policy = _backward(problem, current, goal, A[:, going], B[:, going], damping[active])
         improved = _search(problem, now, active, current, goal, policy)
         iterations[active] += 1
-        more = torch.where(damping[active] > 0, damping[active] * 10, torch.full_like(damping[active], 1e-3))
-        damping[active] = torch.where(improved, torch.where(damping[active] > 1e-6, damping[active] / 10, 0.0), more)
+        before = damping[active]
+        more = torch.where(before > 0, before * 10, DAMPING["first"])
+        less = torch.where(before > DAMPING["least"], before / 10, 0.0)
+        damping[active] = torch.where(improved, less, more)
         # without progress even at the largest damping, nothing more is to be had in this precision
-        active = active[improved | (damping[active] < 1e10)]
+        active = active[improved | (damping[active] < DAMPING["most"])]
     return Trajectory(
         now.states.transpose(0, 1), now.controls.transpose(0, 1), now.cost, residual, iterations, residual <= tolerance
     )
-
-
-def projected_gradient(
-    problem: Problem, states: Tensor, controls: Tensor, target: Tensor, A: Tensor, B: Tensor
-) -> Tensor:
-    """``‖u - clip(u - ∂J/∂u)‖∞`` of each instance ``[b]``; states ``[T+1, b, n]`` and controls ``[T, b, m]``."""
-    _, gradient = cost_gradient(problem, states, controls, target, A, B)
-    return (controls - problem.clip(controls - gradient)).abs().amax((0, 2))
 
 
 def _backward(
@@ -165,20 +174,20 @@ def _backward(
 ) -> tuple[Tensor, Tensor]:
     """Steps ``[T, b, m]`` and gains ``[T, b, m, n]`` of the new policy ``u + step - gain (x_new - x)``.
 
-    The cost of what follows a step is ``δxᵀ P δx + 2 pᵀ δx``, as in the Riccati recursion of :func:`trc.riccati`.
+    The cost of what follows a step is ``½ δxᵀ P δx + pᵀ δx``, to second order.
     """
-    n, T = problem.state_dim, len(A)
-    Q, R, Q_final = problem.cost.matrices(current.states)
-    of_control = torch.cat((Q.new_zeros(n), Q.new_ones(len(R))))
-    local = torch.block_diag(Q, R) + damping[:, None, None] * of_control.diag()
-    deviation = current.states - target
-    slope = torch.cat((deviation[:-1] @ Q, current.controls @ R), -1).unsqueeze(-1)  # (T, b, n+m, 1)
+    n, m, T = problem.state_dim, problem.control_dim, len(A)
+    running, final = problem.cost.hessian(current.states, current.controls, target)
+    of_control = torch.cat((damping.new_zeros(n), damping.new_ones(m)))
+    local = (running + damping[:, None, None] * of_control.diag()).expand(T, -1, -1, -1)
+    by_state, by_control = problem.cost.gradient(current.states, current.controls, target)
+    slope = torch.cat((by_state[:-1], by_control), -1).unsqueeze(-1)  # (T, b, n+m, 1)
     low, high = ((bound - current.controls).unsqueeze(-1) for bound in problem.bounds(current.states))
     F = torch.cat((A, B), -1)
-    P, p = Q_final.expand(len(target), -1, -1), (deviation[-1] @ Q_final).unsqueeze(-1)
+    P, p = final.expand(len(target), -1, -1), by_state[-1].unsqueeze(-1)
     steps, gains = [], []
     for t in range(T - 1, -1, -1):
-        hessian = torch.baddbmm(local, F[t].mT, P @ F[t])
+        hessian = torch.baddbmm(local[t], F[t].mT, P @ F[t])
         gradient = torch.baddbmm(slope[t], F[t].mT, p)
         H, G = hessian[:, n:, n:], hessian[:, n:, :n]
         step, free = box_minimum(H, gradient[:, n:], low[t], high[t])
@@ -195,28 +204,22 @@ def _backward(
 def box_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Minimise ``½ dᵀ H d + gᵀ d`` for ``low ≤ d ≤ high``, batched, by projected Newton steps.
 
-    Parameters
-    ----------
-    H : Tensor ``[b, m, m]``, positive definite
-    g, low, high : Tensor ``[b, m, 1]``
-
-    Returns
-    -------
-    minimum, free : Tensor ``[b, m, 1]``
-        `free` is 1.0 where the bound is not active.
+    H is positive definite ``[b, m, m]``, the others are ``[b, m, 1]``. Gives the minimum, and 1.0 where it is free of
+    its bounds, both ``[b, m, 1]``.
     """
     if H.shape[-1] == 1:
         unbounded = -g / H
         d = unbounded.clamp(low, high)
         return d, (d == unbounded).to(g)
+
+    def slope_and_free(d: Tensor) -> tuple[Tensor, Tensor]:
+        slope = g + H @ d
+        return slope, 1 - (((d <= low) & (slope > 0)) | ((d >= high) & (slope < 0))).to(g)
+
     d = -_solve_free(H, g, torch.ones_like(g)).clamp(low, high)
     for _ in range(4 * g.shape[-2]):  # until the active set is found
-        slope = g + H @ d
-        free = 1 - (((d <= low) & (slope > 0)) | ((d >= high) & (slope < 0))).to(g)
-        d = (d - _solve_free(H, slope, free)).clamp(low, high)
-    slope = g + H @ d
-    free = 1 - (((d <= low) & (slope > 0)) | ((d >= high) & (slope < 0))).to(g)
-    return d, free
+        d = (d - _solve_free(H, *slope_and_free(d))).clamp(low, high)
+    return d, slope_and_free(d)[1]
 
 
 def _solve_free(H: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
@@ -224,7 +227,7 @@ def _solve_free(H: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
     if H.shape[-1] == 1:
         return free * rhs / H
     masked = free * H * free.mT + torch.diag_embed(1 - free.squeeze(-1))
-    return free * torch.linalg.solve(masked, free * rhs)
+    return free * torch.linalg.solve_ex(masked, free * rhs).result
 
 
 def _search(
@@ -237,21 +240,11 @@ def _search(
         rest = (~improved).nonzero().squeeze(-1)
         if not len(rest):
             break
-        tried = _follow(
-            problem,
-            current.states[0, rest],
-            target[rest],
-            current.controls[:, rest] + size * steps[:, rest],
-            (current.states[:, rest], gains[:, rest]),
-        )
+        old, controls = current[rest], current.controls[:, rest] + size * steps[:, rest]
+        new = _follow(problem, old.states[0], target[rest], controls, (old.states, gains[:, rest]))
         # near the end an improvement is smaller than the rounding of the cost; the residual judges such a step
-        won = tried.cost < current.cost[rest] * (1 + ROUNDING)
-        where = active[rest[won]]
-        now.states[:, where], now.controls[:, where], now.cost[where] = (
-            tried.states[:, won],
-            tried.controls[:, won],
-            tried.cost[won],
-        )
+        won = new.cost < old.cost * (1 + ROUNDING)
+        now[active[rest[won]]] = new[won]
         improved[rest[won]] = True
     return improved
 
@@ -262,26 +255,13 @@ def _follow(
     """Roll clipped controls ``[T, b, m]`` out, with feedback about a nominal trajectory where given."""
     low, high = problem.bounds(initial)
     states, applied = [initial], []
-    step = fast_step(problem, initial, controls[0], problem.parameters)
     for t, u in enumerate(controls):
         if feedback is not None:
             nominal, gains = feedback
             deviation = (states[-1] - nominal[t]).unsqueeze(-1)
             u = torch.baddbmm(u.unsqueeze(-1), gains[t], deviation, alpha=-1).squeeze(-1)
         applied.append(u.clamp(low, high))
-        states.append(step(states[-1], applied[-1]))
+        states.append(problem.step(states[-1], applied[-1], problem.parameters))
     x, u = torch.stack(states), torch.stack(applied)
     cost = problem.cost(x.transpose(0, 1), u.transpose(0, 1), target)
     return _Iterate(x, u, torch.where(torch.isfinite(cost), cost, torch.inf))
-
-
-def _better(a: Trajectory, b: Trajectory) -> Trajectory:
-    """Of two results the cheaper one, an instance at a time; the iterations add up."""
-    take = b.cost < a.cost
-
-    def choose(name: str) -> Tensor:
-        x, y = getattr(a, name), getattr(b, name)
-        return torch.where(take.reshape(-1, *[1] * (x.ndim - 1)), y, x)
-
-    names = ("states", "controls", "cost", "residual")
-    return Trajectory(*map(choose, names), iterations=a.iterations + b.iterations, converged=choose("converged"))

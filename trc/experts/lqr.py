@@ -9,11 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import check_kind
-from ..problems import Problem
-from ..simulation import check_overflow
-from ..steps import fast_step, step_jacobians
-from .trajectory import Trajectory
+from ..problems import Problem, check_instances
+from ..simulation import check_overflow, step_jacobians
+from .base import EXPERTS, Trajectory
 
 
 def riccati(
@@ -25,10 +23,10 @@ def riccati(
 
     Parameters
     ----------
-    A, B : Tensor ``[..., n, n]``, ``[..., n, m]``
+    A, B, Q, R, Q_final : Tensor
+        Matrices, of any leading shape.
     drift : Tensor ``[..., n]``
         Zero when the target is an equilibrium.
-    Q, R, Q_final : Tensor
     horizon : int
 
     Returns
@@ -36,7 +34,7 @@ def riccati(
     gains, offsets : Tensor ``[..., T, m, n]``, ``[..., T, m]``
         The optimal control is ``u_t = -gains_t e_t - offsets_t``.
     """
-    P = Q_final.expand(*A.shape[:-2], *Q_final.shape)
+    P = Q_final.expand(*A.shape[:-2], *Q_final.shape[-2:])
     p = torch.zeros_like(drift)
     gains, offsets = [], []
     for _ in range(horizon):
@@ -44,7 +42,10 @@ def riccati(
         pushed = (P @ drift.unsqueeze(-1)).squeeze(-1) + p  # gradient of the cost to go at e = 0, u = 0, halved
         factor, failed = torch.linalg.cholesky_ex(R + BtP @ B)
         if failed.any():
-            raise ValueError("the Riccati recursion overflows; use a shorter horizon, a smaller dt or smaller weights.")
+            raise ValueError(
+                "the Riccati recursion overflows, or the cost does not curve upwards in every control; use a shorter "
+                "horizon, a smaller dt, smaller weights, or the expert ilqr from another start."
+            )
         gain = torch.cholesky_solve(BtP @ A, factor)
         offset = torch.cholesky_solve(B.mT @ pushed.unsqueeze(-1), factor).squeeze(-1)
         closed = A - B @ gain
@@ -58,40 +59,34 @@ def riccati(
 
 @torch.no_grad()
 def lqr_gains(problem: Problem, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` of the problem linearised at each target and zero control."""
-    zero = target.new_zeros(len(target), problem.control_dim)
+    """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` for step and cost as they are at each target, controls zero."""
+    n, zero = problem.state_dim, target.new_zeros(len(target), problem.control_dim)
     A, B = step_jacobians(problem, target, zero)
     drift = problem.step(target, zero, problem.parameters) - target
-    return riccati(A, B, drift, *problem.cost.matrices(target), problem.horizon)
+    running, final = problem.cost.hessian(target.expand(2, -1, -1), zero.unsqueeze(0), target)
+    running = running[0] if running.ndim == 4 else running
+    Q, R = running[..., :n, :n] / 2, running[..., n:, n:] / 2
+    return riccati(A, B, drift, Q, R, final / 2, problem.horizon)
 
 
+@EXPERTS.register("lqr")
 @torch.no_grad()
 def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """Saturated LQR: time-varying feedback towards the target, clipped to the bounds, on the true dynamics.
 
-    Parameters
-    ----------
-    problem : Problem
-    initial, target : Tensor ``[B, n]``
-
-    Returns
-    -------
-    Trajectory
-        In the dtype of `initial`; computed in float64.
+    From and to states ``[B, n]``; in the dtype of `initial`, computed in float64.
     """
-    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
-    problem.check_states(initial, target)
+    check_instances(problem, initial, target)
     x, goal = initial.double(), target.double()
     distinct, which = goal.unique(dim=0, return_inverse=True)  # one Riccati recursion a distinct target
     gains, offsets = lqr_gains(problem, distinct)
     states, controls = [x], []
-    step = fast_step(problem, x, x.new_empty(len(x), problem.control_dim), problem.parameters)
     for t in range(problem.horizon):
         deviation = (x - goal).unsqueeze(-1)
         u = problem.clip(-(gains[which, t] @ deviation).squeeze(-1) - offsets[which, t])
-        x = step(x, u)
+        x = problem.step(x, u, problem.parameters)
         states.append(x)
         controls.append(u)
     check_overflow(torch.stack(states))
-    trajectory = torch.stack(states, 1), torch.stack(controls, 1)
-    return Trajectory(*trajectory, problem.cost(*trajectory, goal)).to(initial.dtype)
+    both = torch.stack(states, 1), torch.stack(controls, 1)
+    return Trajectory(*both, problem.cost(*both, goal)).to(initial.dtype)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import check_kind
-from ..problems import Problem
-from ..simulation import rollout
-from ..steps import linear_matrices
-from .trajectory import Trajectory
+from ..problems import Problem, check_instances
+from ..simulation import linear_matrices, rollout
+from .base import Trajectory
 
 #: Largest distance from the target, as a share of the size of the states, that counts as arrived.
 ARRIVED = 1e-8
@@ -25,21 +23,15 @@ def minimum_energy(problem: Problem, initial: Tensor, target: Tensor) -> Traject
     Parameters
     ----------
     problem : Problem
-        Linear, and controllable within its horizon.
+        Linear, and controllable within its horizon; a ``ValueError`` otherwise.
     initial, target : Tensor ``[B, n]``
 
     Returns
     -------
     Trajectory
         In the dtype of `initial`, computed in float64; `cost` is the problem's own, not the energy.
-
-    Raises
-    ------
-    ValueError
-        If the problem is not linear, or can't reach every state within its horizon.
     """
-    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
-    problem.check_states(initial, target)
+    check_instances(problem, initial, target)
     if not problem.linear:
         raise ValueError(f"minimum_energy needs a linear problem, {problem.name!r} is not; use ilqr.")
     x0, goal = initial.double(), target.double()

@@ -1,11 +1,11 @@
-"""The network: configuration, building blocks, recursion, and the model that ties them together."""
+"""The networks: configuration, building blocks, the recursion, what a simulator tells it, and checkpoints."""
 
-from .config import SIZES, ModelConfig
+from .base import ControlNetwork
+from .checkpoints import load_model, load_value_predictor, read_training_record, save_model
+from .config import SIZES, ModelConfig, NetworkConfig
 from .feedback import FEEDBACKS, Simulator
 from .feedforward import FeedForward, FeedForwardConfig
-from .interface import ControlNetwork, InterfaceConfig
-from .snapshot import Snapshot
-from .trc import TinyRecursiveControl
+from .network import TinyRecursiveControl
 from .value import ValuePredictor
 
 __all__ = [
@@ -14,10 +14,13 @@ __all__ = [
     "ControlNetwork",
     "FeedForward",
     "FeedForwardConfig",
-    "InterfaceConfig",
     "ModelConfig",
+    "NetworkConfig",
     "Simulator",
-    "Snapshot",
     "TinyRecursiveControl",
     "ValuePredictor",
+    "load_model",
+    "load_value_predictor",
+    "read_training_record",
+    "save_model",
 ]

@@ -1,21 +1,30 @@
-"""The strict, frozen configuration of a Tiny Recursive Control network."""
+"""The strict, frozen configurations of the networks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from ..checks import check_choice, check_count, check_kind, check_real
-from ..problems import Problem
+from ..common.checks import (
+    check_bounds,
+    check_choice,
+    check_count,
+    check_kind,
+    check_real,
+    check_reals,
+    from_settings,
+)
+from ..problems import Problem, check_problem
 from .feedback import FEEDBACKS
-from .interface import InterfaceConfig, interface_of
 
 #: What a setting that is a choice may be.
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, Iterable[str]] = {
     "reasoning": ("attention", "mlp"),
     "feedforward": ("silu", "swiglu"),
     "norm": ("layer", "rms"),
     "decoder": ("residual", "full"),
+    "feedback": FEEDBACKS,
 }
 
 #: What the three sizes change together: width, depth and heads.
@@ -25,12 +34,11 @@ SIZES: dict[str, dict[str, int]] = {
     "large": {"latent_dim": 256, "hidden_dim": 512, "num_blocks": 4, "num_heads": 8},
 }
 
-
-#: The same with two latents: fewer blocks, passed through more often.
-TWO_LEVEL_SIZES: dict[str, dict[str, int]] = {
-    "small": SIZES["small"] | {"num_blocks": 2, "L_cycles": 4},
-    "medium": SIZES["medium"] | {"num_blocks": 2, "L_cycles": 4},
-    "large": SIZES["large"] | {"num_blocks": 3, "L_cycles": 6},
+#: What two latents change of it: fewer blocks, passed through more often.
+TWO_LEVELS: dict[str, dict[str, int]] = {
+    "small": {"num_blocks": 2, "L_cycles": 4},
+    "medium": {"num_blocks": 2, "L_cycles": 4},
+    "large": {"num_blocks": 3, "L_cycles": 6},
 }
 
 #: What the blocks of the Tiny Recursive Model do otherwise. Source: Jolicoeur-Martineau (2025).
@@ -45,8 +53,83 @@ TRM_STYLE: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(InterfaceConfig):
-    """Everything that fixes the network's shape, and what :class:`~trc.model.interface.InterfaceConfig` says.
+class NetworkConfig:
+    """The meaning of a network's inputs and outputs, the same for every kind of network.
+
+    Parameters
+    ----------
+    state_dim, control_dim, control_horizon : int
+        ``n``, ``m`` and ``T``.
+    control_low, control_high : tuple of float, one a control dimension
+    state_scale : tuple of float, one a state dimension
+        States, targets and errors are divided by this (the problem's ranges, never sample statistics).
+    time_scale : float
+        Remaining time is divided by this.
+    initial_scale : float
+        What the last layers of the decoders are multiplied by before training; 1 leaves them as PyTorch draws them.
+    """
+
+    state_dim: int
+    control_dim: int
+    control_horizon: int
+    control_low: tuple[float, ...]
+    control_high: tuple[float, ...]
+    state_scale: tuple[float, ...]
+    time_scale: float = 1.0
+    initial_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in CHOICES:
+                check_choice(value, field.name, CHOICES[field.name])
+            elif field.type == "int":
+                check_count(value, field.name)
+            elif field.type == "bool":
+                check_kind(value, bool, field.name, "say True or False")
+        sizes = {"control_low": self.control_dim, "control_high": self.control_dim, "state_scale": self.state_dim}
+        for name, size in sizes.items():
+            object.__setattr__(self, name, check_reals(getattr(self, name), name, size))
+        for name in ("time_scale", "initial_scale"):
+            check_real(getattr(self, name), name, positive=True)
+        check_bounds(self.control_low, self.control_high)
+        if not all(scale > 0 for scale in self.state_scale):
+            raise ValueError(f"state_scale must be positive, got {self.state_scale}.")
+
+    @classmethod
+    def for_problem(cls, problem: Problem, **settings: Any) -> Self:
+        """With the dimensions, bounds and scales of `problem`; dimensions and bounds given too must agree with it."""
+        check_problem(problem)
+        fixed = {
+            "state_dim": problem.state_dim,
+            "control_dim": problem.control_dim,
+            "control_horizon": problem.horizon,
+            "control_low": problem.control_low,
+            "control_high": problem.control_high,
+        }
+        for name in [name for name in fixed if name in settings]:
+            given = tuple(settings[name]) if isinstance(settings[name], Iterable) else settings[name]
+            if given != fixed[name]:
+                raise ValueError(
+                    f"{name}={given} does not match the problem {problem.name!r}, "
+                    f"which has {fixed[name]}; leave it out."
+                )
+        scales = {"state_scale": problem.state_scale, "time_scale": problem.duration}
+        return cls.from_dict(scales | settings | fixed)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> Self:
+        """Build from a mapping; an unknown or missing key is a ``ValueError`` that lists the known ones."""
+        return from_settings(cls, settings, "model setting")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain mapping, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(NetworkConfig):
+    """Everything that fixes the shape of a recursive network, and what :class:`NetworkConfig` says.
 
     Parameters
     ----------
@@ -104,15 +187,8 @@ class ModelConfig(InterfaceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (*SIZES["small"], "num_outer_cycles", "num_inner_cycles", "L_cycles", "expansion"):
-            check_count(getattr(self, name), name)
-        for name in ("use_two_level", "learnable_initial_latents", "use_gradient_truncation", "norm_first"):
-            check_kind(getattr(self, name), bool, name, "say True or False")
         if self.latent_dim % self.num_heads:
             raise ValueError(f"latent_dim {self.latent_dim} must be a multiple of num_heads {self.num_heads}.")
-        for name, known in CHOICES.items():
-            check_choice(getattr(self, name), name, known)
-        check_choice(self.feedback, "feedback", FEEDBACKS)
         if check_real(self.dropout, "dropout", minimum=0) >= 1:
             raise ValueError(f"dropout must be below 1, got {self.dropout}.")
 
@@ -122,39 +198,17 @@ class ModelConfig(InterfaceConfig):
         return self.num_outer_cycles
 
     @classmethod
-    def of_size(
-        cls,
-        size: str,
-        *,
-        problem: Problem | None = None,
-        state_dim: int | None = None,
-        control_dim: int | None = None,
-        control_horizon: int | None = None,
-        **changes: Any,
-    ) -> Self:
-        """The preset `size`, its dimensions, bounds and scales taken from `problem`.
+    def of_size(cls, size: str, *, problem: Problem | None = None, **settings: Any) -> Self:
+        """The preset `size` for a problem, with any of its fields changed.
 
         Without a problem the dimensions default to 2, 1 and 15 and the bounds to ±4 (those of the double
-        integrator), and inputs are not scaled. Dimensions given beside a problem must agree with it.
+        integrator), and inputs are not scaled.
         """
         check_choice(size, "size", SIZES)
-        shape = (TWO_LEVEL_SIZES if changes.get("use_two_level") else SIZES)[size]
-        given = {"state_dim": state_dim, "control_dim": control_dim, "control_horizon": control_horizon}
+        shape = SIZES[size] | (TWO_LEVELS[size] if settings.get("use_two_level") else {})
         if problem is not None:
-            from_problem = interface_of(problem)
-            bounds = {name: tuple(changes[name]) for name in ("control_low", "control_high") if name in changes}
-            for name, value in (given | bounds).items():
-                if value is not None and value != from_problem[name]:
-                    raise ValueError(
-                        f"{name}={value} does not match the problem {problem.name!r}, "
-                        f"which has {from_problem[name]}; leave it out."
-                    )
-            return cls.from_dict({**shape, **from_problem, **changes})
-        defaults = {"state_dim": 2, "control_dim": 1, "control_horizon": 15}
-        dims = {name: check_count(defaults[name] if value is None else value, name) for name, value in given.items()}
-        free = {
-            "control_low": (-4.0,) * dims["control_dim"],
-            "control_high": (4.0,) * dims["control_dim"],
-            "state_scale": (1.0,) * dims["state_dim"],
-        }
-        return cls.from_dict({**shape, **dims, **free, **changes})
+            return cls.for_problem(problem, **shape | settings)
+        settings = {"state_dim": 2, "control_dim": 1, "control_horizon": 15} | settings
+        n, m = (check_count(settings[name], name) for name in ("state_dim", "control_dim"))
+        unscaled = {"control_low": (-4.0,) * m, "control_high": (4.0,) * m, "state_scale": (1.0,) * n}
+        return cls.from_dict(unscaled | shape | settings)

@@ -1,7 +1,7 @@
 """What the simulator tells the network between iterations.
 
-Each kind of feedback is one entry of :data:`FEEDBACKS`. The recursion embeds what a kind observes as one more context
-token; nothing else of the model knows the kinds apart.
+Each kind of feedback is one entry of :data:`FEEDBACKS`, a function registered by :func:`feedback`. The recursion embeds
+what it observes as one more context token; nothing else of the model knows the kinds apart.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..common.registry import Registry
 from ..problems import Problem
 from ..simulation import Dynamics, rollout
 
@@ -42,7 +43,12 @@ class Simulator:
         """
         if self.dynamics_fn is None:
             return rollout(self.problem, initial, controls)
-        states = self._ask(initial, controls)
+        try:
+            states = self.dynamics_fn(initial, controls)
+        except RuntimeError as error:  # one that knows no gradients is asked without them
+            if not controls.requires_grad or "requires grad" not in str(error):
+                raise
+            states = self.dynamics_fn(initial.detach(), controls.detach())
         (B, n), T = initial.shape, controls.shape[1]
         if not isinstance(states, Tensor) or states.shape not in {(B, n), (B, T + 1, n)}:
             got = list(states.shape) if isinstance(states, Tensor) else type(states).__name__
@@ -53,45 +59,62 @@ class Simulator:
             raise ValueError("dynamics_fn returned states that are not finite; check it with the same controls.")
         return states.to(initial)
 
-    def _ask(self, initial: Tensor, controls: Tensor) -> object:
-        """What the user's function returns; one that knows no gradients is asked without them."""
-        try:
-            return self.dynamics_fn(initial, controls)
-        except RuntimeError as error:
-            if not controls.requires_grad or "requires grad" not in str(error):
-                raise
-            return self.dynamics_fn(initial.detach(), controls.detach())
-
 
 class Observation(NamedTuple):
-    """What one simulation of the current controls gives.
+    """What one simulation of the current controls gives."""
 
-    Parameters
-    ----------
-    states : Tensor ``[B, T+1, n]`` or ``[B, n]``
-        Where the controls lead, as the simulator gave it.
-    error : Tensor ``[B, n]``
-        Terminal error as it is shown.
-    features : Tensor ``[B, f]``
-        What the network sees of it, scaled.
-    """
-
-    states: Tensor
-    error: Tensor
-    features: Tensor
+    states: Tensor  #: [B, T+1, n] or [B, n], where the controls lead, as the simulator gave it
+    error: Tensor  #: [B, n], the terminal error as it is shown
+    features: Tensor  #: [B, f], what the network sees of it, scaled
 
 
+#: Simulator, initial and target states [B, n], controls [B, T, m] and the scale of each state [n].
+Observe = Callable[[Simulator, Tensor, Tensor, Tensor, Tensor], Observation]
+
+#: Number of features f, from n, m and T.
+Size = Callable[[int, int, int], int]
+
+
+class Feedback(NamedTuple):
+    """One kind of feedback: how many features it shows, and how it observes; None observes nothing."""
+
+    size: Size
+    observe: Observe | None
+
+
+def one_a_state(n: int, m: int, T: int) -> int:
+    """As many features as states."""
+    return n
+
+
+#: The kinds by name; ``"none"`` leaves the encoder of the error unused.
+FEEDBACKS: Registry[Feedback] = Registry("feedback")
+FEEDBACKS.add("none", Feedback(one_a_state, None), one_a_state)
+
+
+def feedback(name: str, size: Size = one_a_state) -> Callable[[Observe], Observe]:
+    """Register, as a decorator, a function that observes; it shows `size` features, by default one a state."""
+
+    def add(observe: Observe) -> Observe:
+        FEEDBACKS.add(name, Feedback(size, observe), observe)
+        return observe
+
+    return add
+
+
+@feedback("error")
 def terminal_error(
-    simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, state_scale: Tensor
+    simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, scale: Tensor
 ) -> Observation:
     """Simulate, and show the network by how much the final state misses the target."""
     states = simulator(initial, controls)
     error = (states[:, -1] if states.ndim == 3 else states) - target
-    return Observation(states, error, error / state_scale)
+    return Observation(states, error, error / scale)
 
 
+@feedback("shuffled")
 def shuffled_error(
-    simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, state_scale: Tensor
+    simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, scale: Tensor
 ) -> Observation:
     """Simulate, and show for each instance the terminal error of the batch's *next* one: a control experiment.
 
@@ -99,37 +122,12 @@ def shuffled_error(
     """
     if len(initial) < 2:
         raise ValueError('feedback "shuffled" shows the error of another instance: give at least two at a time.')
-    seen = terminal_error(simulator, initial, target, controls, state_scale)
+    seen = terminal_error(simulator, initial, target, controls, scale)
     return seen._replace(error=seen.error.roll(-1, 0), features=seen.features.roll(-1, 0))
 
 
-def wrong_error(
-    simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, state_scale: Tensor
-) -> Observation:
+@feedback("wrong")
+def wrong_error(simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, scale: Tensor) -> Observation:
     """Show by how much half the controls would miss the target, as if of a weaker actuator: a control experiment."""
-    seen = terminal_error(simulator, initial, target, controls / 2, state_scale)
+    seen = terminal_error(simulator, initial, target, controls / 2, scale)
     return seen._replace(states=simulator(initial, controls))
-
-
-class Feedback(NamedTuple):
-    """One kind of feedback.
-
-    Parameters
-    ----------
-    size : callable
-        Number of features ``f``, from ``n``, ``m`` and ``T``.
-    observe : callable
-        Arguments like those of :func:`terminal_error`.
-    """
-
-    size: Callable[[int, int, int], int]
-    observe: Callable[[Simulator, Tensor, Tensor, Tensor, Tensor], Observation]
-
-
-#: The kinds by name; ``"none"`` observes nothing and leaves the encoder of the error unused.
-FEEDBACKS: dict[str, Feedback | None] = {
-    "none": None,
-    "error": Feedback(size=lambda n, m, T: n, observe=terminal_error),
-    "shuffled": Feedback(size=lambda n, m, T: n, observe=shuffled_error),
-    "wrong": Feedback(size=lambda n, m, T: n, observe=wrong_error),
-}

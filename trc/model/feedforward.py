@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from ..checks import check_count
+from ..common.checks import check_count
 from ..problems import Problem
-from ..simulation import Dynamics
-from .interface import ControlNetwork, InterfaceConfig, interface_of
+from .base import ControlNetwork, Iterates
+from .config import NetworkConfig
+from .feedback import Simulator
 from .layers import seeded
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeedForwardConfig(InterfaceConfig):
-    """The shape of a plain network, and what :class:`~trc.model.interface.InterfaceConfig` says.
+class FeedForwardConfig(NetworkConfig):
+    """The shape of a plain network, and what :class:`~trc.model.config.NetworkConfig` says.
 
     Parameters
     ----------
@@ -30,10 +31,8 @@ class FeedForwardConfig(InterfaceConfig):
     width: int
     depth: int = 3
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count(self.width, "width")
-        check_count(self.depth, "depth")
+    num_outer_cycles: ClassVar[int] = 0  # it refines nothing
+    feedback: ClassVar[str] = "none"  # and asks no simulator
 
 
 class FeedForward(ControlNetwork):
@@ -63,17 +62,11 @@ class FeedForward(ControlNetwork):
 
     @classmethod
     def create(cls, *, problem: Problem, seed: int | None = None, **settings: Any) -> Self:
-        """A freshly initialised network for a problem.
+        """A freshly initialised network for a problem; `settings` are fields of :class:`FeedForwardConfig`.
 
-        Parameters
-        ----------
-        problem : Problem
-        seed : int, optional
-            Seed of the initial weights; torch's current random state is used otherwise, and left as it was if given.
-        **settings
-            ``width`` and ``depth``.
+        Without a seed its weights are drawn from torch's current random state, which is left as it was if one is given.
         """
-        config = FeedForwardConfig.from_dict({**interface_of(problem), **settings})
+        config = FeedForwardConfig.for_problem(problem, **settings)
         with seeded(seed):
             return cls(config, problem)
 
@@ -83,40 +76,23 @@ class FeedForward(ControlNetwork):
         check_count(parameters, "parameters")
         check_count(depth, "depth")
         inputs, outputs = 2 * problem.state_dim + 1, problem.horizon * problem.control_dim
+
+        def needed(width: int) -> int:
+            """Weights and biases of the linear layers, scale and shift of the normalisations."""
+            hidden = (inputs + 1) * width + (depth - 1) * (width + 1) * width + 2 * depth * width
+            return hidden + (width + 1) * outputs
+
         width = 0
-        while _count(inputs, width + 1, outputs, depth) <= parameters:
+        while needed(width + 1) <= parameters:
             width += 1
         if width == 0:
             raise ValueError(f"no network of depth {depth} has as few as {parameters} parameters.")
         return cls.create(problem=problem, width=width, depth=depth, seed=seed)
 
-    def forward(
-        self,
-        current_state: Tensor,
-        target_state: Tensor,
-        time_remaining: Tensor | float | None = None,
-        dynamics_fn: Dynamics | None = None,
-        return_all_iterations: bool = False,
-        iterations: int | None = None,
-    ) -> dict[str, Tensor]:
-        """Propose controls, with the arguments and results of :class:`~trc.TinyRecursiveControl`.
-
-        There is one iterate, the first guess; `dynamics_fn` is not asked.
-
-        Raises
-        ------
-        ValueError
-            If `iterations` is above 0, beside what is wrong with the states.
-        """
+    def iterates(
+        self, question: Tensor, current: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+    ) -> Iterates:
+        """The one guess from the scaled question ``[B, 2n + 1]``."""
         if iterations:
             raise ValueError(f"a feed-forward network has no refinement: iterations must be 0, got {iterations}.")
-        self.check_states(current_state, target_state)
-        asked, dtype = current_state.dtype, self.control_low.dtype
-        inputs = self.scaled_inputs(current_state.to(dtype), target_state.to(dtype), time_remaining)
-        controls = self.within_bounds(self.layers(inputs)).to(asked)
-        return {"controls": controls} | ({"all_controls": controls.unsqueeze(1)} if return_all_iterations else {})
-
-
-def _count(inputs: int, width: int, outputs: int, depth: int) -> int:
-    """Parameters: weights and biases of the linear layers, scale and shift of the normalisations."""
-    return (inputs + 1) * width + (depth - 1) * (width + 1) * width + 2 * depth * width + (width + 1) * outputs
+        return Iterates([self.within_bounds(self.layers(question))])

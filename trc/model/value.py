@@ -6,7 +6,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from ..checks import check_choice, check_count
+from ..common.checks import check_choice, check_count
 from .config import SIZES
 from .layers import perceptron, seeded
 
@@ -27,15 +27,9 @@ class ValuePredictor(nn.Module):
 
     @classmethod
     def create(cls, latent_dim: int, size: str = "small", seed: int | None = None) -> Self:
-        """A predictor with the hidden width of one of the network's sizes.
+        """A predictor of a network's ``config.latent_dim``, with the hidden width of one of the sizes.
 
-        Parameters
-        ----------
-        latent_dim : int
-            That of the model: ``model.config.latent_dim``.
-        size : {"small", "medium", "large"}
-        seed : int, optional
-            Seed of the initial weights; torch's current random state is used otherwise, and left as it was if given.
+        Without a seed its weights are drawn from torch's current random state, which is left as it was if one is given.
         """
         check_choice(size, "size", SIZES)
         with seeded(seed):

@@ -1,7 +1,7 @@
-"""What a control problem is: dynamics, one cost, bounds and the sampling of instances.
+"""What a control problem is: dynamics, one cost, bounds, the sampling of instances, and when one succeeds.
 
 A problem is a frozen dataclass with one method to write, :meth:`Problem.step`. Linearisation, adjoint,
-teachers, datasets and training all follow from that step and the cost.
+experts, datasets and training all follow from that step and the cost.
 """
 
 from __future__ import annotations
@@ -9,21 +9,37 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from ..checks import check_count, check_real, check_reals, check_tensor
-from .cost import QuadraticCost
+from ..common.checks import (
+    check_bounds,
+    check_count,
+    check_entries,
+    check_kind,
+    check_real,
+    check_reals,
+    check_same_dtype,
+    check_tensor,
+)
+from .cost import Cost
 from .integrators import Parameters
 
 Interval = tuple[float, float]
+
+#: Fields of a problem that are no settings: what it is, and what has settings of its own.
+FIXED = {"name", "state_names", "control_names", "position_dims", "velocity_dims", "linear", "cost", "parameters"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """A finite-horizon optimal-control problem with box-bounded controls.
+
+    Beside its settings a problem may say, in its class, its `title`; its `teacher`, the cheapest expert that is optimal
+    on its instances; the `starts` from which :func:`trc.optimum` looks for the optimum; and other spellings of its name
+    (`aliases`).
 
     Parameters
     ----------
@@ -36,10 +52,11 @@ class Problem:
         Number of control steps ``T``.
     dt : float
         Seconds a step.
-    cost : QuadraticCost
+    cost : Cost
     control_low, control_high : tuple of float, one a control dimension
     initial_range, target_range : tuple of (low, high), one a state dimension
-        Boxes from which instances are drawn uniformly.
+        Boxes from which instances are drawn uniformly; a problem that draws otherwise leaves them out and defines
+        :meth:`sample` and :attr:`state_scale`.
     parameters : mapping of str to float
         Physical parameters, handed to :meth:`step`.
     success_threshold : float
@@ -47,8 +64,13 @@ class Problem:
     linear : bool
         True if ``step`` is linear in state and control, for every value of the parameters.
     cache : dict
-        Not a setting: what was derived from the problem and is worth keeping (see ``trc.plans``).
+        Not a setting: what was derived from the problem and is worth keeping.
     """
+
+    title: ClassVar[str] = ""
+    teacher: ClassVar[str] = "ilqr"
+    starts: ClassVar[tuple[str, ...]] = ("lqr", "zero", "random")
+    aliases: ClassVar[tuple[str, ...]] = ()
 
     name: str
     state_names: tuple[str, ...]
@@ -57,11 +79,11 @@ class Problem:
     velocity_dims: tuple[int, ...] = ()
     horizon: int
     dt: float
-    cost: QuadraticCost
+    cost: Cost
     control_low: tuple[float, ...]
     control_high: tuple[float, ...]
-    initial_range: tuple[Interval, ...]
-    target_range: tuple[Interval, ...]
+    initial_range: tuple[Interval, ...] = ()
+    target_range: tuple[Interval, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)
     success_threshold: float = 0.1
     linear: bool = False
@@ -81,12 +103,14 @@ class Problem:
         }
         for name, value in settled.items():
             object.__setattr__(self, name, value)
-        if not all(low < high for low, high in zip(self.control_low, self.control_high, strict=True)):
-            raise ValueError(f"control_low must be below control_high, got {self.control_low} and {self.control_high}.")
-        if len(self.cost.Q) != n or len(self.cost.R) != m:
+        check_bounds(self.control_low, self.control_high)
+        check_kind(self.cost, Cost, "cost", "give a trc.QuadraticCost, or one of your own")
+        self.cost.check_dimensions(self.name, n, m)
+        names = [*(f.name for f in fields(self)), *self._weights(), *self.parameters]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(
-                f"the cost is for {len(self.cost.Q)} states and {len(self.cost.R)} controls, "
-                f"the problem {self.name!r} has {n} and {m}."
+                f"{self.name!r} has two things called {', '.join(twice)}; settings, cost weights and parameters are "
+                "changed by name, so rename one of them."
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,19 +119,13 @@ class Problem:
     def step(self, x: Tensor, u: Tensor, parameters: Parameters) -> Tensor:
         """One step of the dynamics, ``x_{t+1} = f(x_t, u_t)``, from nothing but its arguments and the settings.
 
-        It is called with numbers written out and with many steps at once (see ``trc.plans``), so it must neither keep
-        state nor change its arguments.
+        It is called with many steps at once, so it must neither keep state nor change its arguments.
 
         Parameters
         ----------
-        x : Tensor ``[..., n]``
-        u : Tensor ``[..., m]``
+        x, u : Tensor ``[..., n]``, ``[..., m]``
         parameters : mapping of str to scalar or Tensor
             A tensor broadcasts against the leading shape of `x` (``[B]`` for one value an instance).
-
-        Returns
-        -------
-        Tensor ``[..., n]``
         """
         raise TypeError(f"{type(self).__name__} must define step(x, u, parameters).")
 
@@ -129,6 +147,7 @@ class Problem:
     @property
     def state_scale(self) -> tuple[float, ...]:
         """Largest magnitude of each state over the sampling boxes: what the model's inputs are divided by."""
+        self._check_boxes("state_scale")
         return tuple(
             max(map(abs, (*initial, *target))) or 1.0
             for initial, target in zip(self.initial_range, self.target_range, strict=True)
@@ -140,16 +159,10 @@ class Problem:
 
     def clip(self, controls: Tensor) -> Tensor:
         """Controls ``[..., m]`` clipped into their bounds."""
-        low, high = self.bounds(controls)
-        return controls.clamp(low, high)
+        return controls.clamp(*self.bounds(controls))
 
     def sample(
-        self,
-        num_samples: int,
-        *,
-        generator: torch.Generator,
-        scale: float = 1.0,
-        dtype: torch.dtype = torch.float32,
+        self, num_samples: int, *, generator: torch.Generator, scale: float = 1.0, dtype: torch.dtype = torch.float32
     ) -> tuple[Tensor, Tensor]:
         """Draw initial and target states, each ``[B, n]``, uniformly from their boxes.
 
@@ -164,69 +177,82 @@ class Problem:
         """
         check_count(num_samples, "num_samples")
         check_real(scale, "scale", positive=True)
+        self._check_boxes("sample(num_samples, generator=…, scale=…, dtype=…)")
 
         def uniform(intervals: tuple[Interval, ...], widen: float) -> Tensor:
             low, high = torch.tensor(intervals, dtype=torch.float64, device=generator.device).T
             centre, half = (low + high) / 2, (high - low) / 2 * widen
-            unit = torch.rand(
-                num_samples, len(intervals), generator=generator, dtype=torch.float64, device=generator.device
-            )
+            unit = torch.rand(num_samples, len(low), generator=generator, dtype=low.dtype, device=low.device)
             return (centre + half * (2 * unit - 1)).to(dtype)
 
         return uniform(self.initial_range, scale), uniform(self.target_range, 1.0)
 
+    def success(self, states: Tensor, target: Tensor) -> Tensor:
+        """Whether trajectories ``[..., T+1, n]`` succeed ``[...]``: they end near their targets ``[..., n]``."""
+        return (states[..., -1, :] - target).norm(dim=-1) < self.success_threshold
+
+    def start_controls(self, initial: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        """Controls ``[B, T, m]`` to begin a search from, by name, beside those that every problem has: none here."""
+        return {}
+
     def check_states(self, initial: Tensor, target: Tensor) -> None:
         """Raise ``ValueError`` unless both are finite ``[B, n]`` tensors of this problem."""
-        for name, tensor in (("initial states", initial), ("target states", target)):
-            check_tensor(tensor, (None, self.state_dim), f"{name} of {self.name}")
-        if initial.shape != target.shape:
-            raise ValueError(
-                f"initial and target states must have the same shape, got {tuple(initial.shape)} "
-                f"and {tuple(target.shape)}."
-            )
-        if initial.dtype != target.dtype:
-            raise ValueError(f"initial states are {initial.dtype} but targets are {target.dtype}; convert one of them.")
+        check_tensor(initial, (None, self.state_dim), f"initial states of {self.name}")
+        check_tensor(target, (len(initial), self.state_dim), f"target states of {self.name}")
+        check_same_dtype(initial, "initial states are", target, "targets are")
 
-    def recipe(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Name and all settings as plain JSON values; ``make_problem(name, **settings)`` makes the problem again."""
         settings = {name: getattr(self, name) for name in self._settings()} | asdict(self.cost) | self.parameters
         return {"name": self.name, "settings": json.loads(json.dumps(settings))}
 
-    @classmethod
-    def _settings(cls) -> list[str]:
-        """Fields that an override may set directly."""
-        fixed = {"name", "state_names", "control_names", "position_dims", "velocity_dims", "linear"}
-        fixed |= {"cost", "parameters", "cache"}
-        return sorted({f.name for f in fields(cls)} - fixed)
+    def _check_boxes(self, instead: str) -> None:
+        if not (self.initial_range and self.target_range):
+            kind = type(self).__name__
+            raise TypeError(f"{kind} has no initial_range and target_range, so it must define {instead}.")
 
     def replace(self, **overrides: Any) -> Self:
         """The same problem with some settings changed; physical parameters and cost weights go by name too.
 
-        Raises
-        ------
-        ValueError
-            If a name is unknown (all valid names are listed).
+        An unknown name is a ``ValueError`` that lists the known ones.
         """
-        settings, weights = self._settings(), [f.name for f in fields(self.cost)]
-        changed: dict[str, Any] = {}
-        for name, value in overrides.items():
-            if name in self.parameters:
-                changed.setdefault("parameters", dict(self.parameters))[name] = value
-            elif name in weights:
-                changed["cost"] = replace(changed.get("cost", self.cost), **{name: value})
-            elif name in settings:
-                changed[name] = value
-            else:
-                known = ", ".join(sorted([*settings, *weights, *self.parameters]))
-                raise ValueError(f"problem {self.name!r} has no setting {name!r}; it has {known}.")
-        return replace(self, **changed)
+        settings, weights = self._settings(), self._weights()
+        known = sorted([*settings, *weights, *self.parameters])
+        if unknown := [name for name in overrides if name not in known]:
+            raise ValueError(f"problem {self.name!r} has no setting {unknown[0]!r}; it has {', '.join(known)}.")
+
+        def among(names: Iterable[str]) -> dict[str, Any]:
+            return {name: overrides[name] for name in names if name in overrides}
+
+        cost, parameters = replace(self.cost, **among(weights)), {**self.parameters, **among(self.parameters)}
+        return replace(self, **among(settings), cost=cost, parameters=parameters)
+
+    def _settings(self) -> list[str]:
+        """Fields that an override may set directly."""
+        return sorted({f.name for f in fields(self) if f.init} - FIXED)
+
+    def _weights(self) -> list[str]:
+        """Fields of the cost."""
+        return [f.name for f in fields(self.cost)]
+
+
+def check_instances(problem: Any, initial: Tensor, target: Tensor) -> None:
+    """Raise ``ValueError`` unless these are a problem and instances of it, each ``[B, n]``."""
+    check_problem(problem)
+    problem.check_states(initial, target)
+
+
+def check_problem(problem: Any) -> None:
+    """Raise ``ValueError`` unless it is a problem."""
+    check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
 
 
 def _check_box(box: Any, name: str, size: int) -> tuple[Interval, ...]:
-    """`box` as one ``(low, high)`` a dimension."""
-    if not isinstance(box, Iterable) or isinstance(box, str) or len(list(box)) != size:
-        raise ValueError(f"{name} needs {size} pairs (low, high), one a dimension, got {box!r}.")
-    pairs = tuple(check_reals(pair, f"each pair of {name}", 2) for pair in box)
+    """`box` as one ``(low, high)`` a dimension; an empty one is left out."""
+    if isinstance(box, list | tuple) and not box:
+        return ()
+    entries = check_entries(box, name, size, "pairs (low, high)")
+    pairs = tuple(check_reals(pair, f"each pair of {name}", 2) for pair in entries)
     if not all(low <= high for low, high in pairs):
         raise ValueError(f"{name} must be finite with low below high, got {pairs}.")
     return pairs

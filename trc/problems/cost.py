@@ -1,8 +1,8 @@
-"""The one cost of a problem."""
+"""The one cost of a problem: what is minimised, taught, trained on and judged by."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
@@ -11,23 +11,63 @@ from torch import Tensor
 Matrix = tuple[tuple[float, ...], ...]
 
 
-def as_matrix(value: Any, name: str) -> Matrix:
-    """Turn lists, arrays or tensors into nested tuples, so that a problem can be compared and saved as JSON."""
-    try:
-        given = torch.as_tensor(value)
-        if given.is_complex():
-            raise TypeError("complex")
-        array = torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise ValueError(f"{name} must be a square matrix, got {value!r}.") from None
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or not len(array):
-        raise ValueError(f"{name} must be a square matrix, got shape {tuple(array.shape)}.")
-    return tuple(tuple(row) for row in array.tolist())
+class Cost:
+    r"""What a trajectory costs: something for every step, and something for its final state.
+
+    .. math:: J(x, u) = \sum_{t<T} \ell(x_t, u_t, x_g) + \ell_f(x_T, x_g)
+
+    A cost of one's own is a frozen dataclass of numbers with :meth:`running` and :meth:`final`, written in torch for
+    any leading shape. Gradient and Hessian, which iterative LQR and the costate need, follow by automatic
+    differentiation.
+    """
+
+    def running(self, x: Tensor, u: Tensor, target: Tensor) -> Tensor:
+        """What one step costs, ``[...]``, from ``x`` ``[..., n]``, ``u`` ``[..., m]`` and the target ``[..., n]``."""
+        raise TypeError(f"{type(self).__name__} must define running(x, u, target).")
+
+    def final(self, x: Tensor, target: Tensor) -> Tensor:
+        """What the final state costs, ``[...]``."""
+        raise TypeError(f"{type(self).__name__} must define final(x, target).")
+
+    def check_dimensions(self, name: str, n: int, m: int) -> None:
+        """Raise ``ValueError`` unless the cost can be one of the problem `name` with `n` states and `m` controls."""
+        if not is_dataclass(self):
+            raise ValueError(f"the cost of {name} must be a dataclass, so that its weights can be kept and changed.")
+        x, u = torch.zeros(2, n), torch.zeros(2, m)
+        for what, values in (("running", self.running(x, u, x)), ("final", self.final(x, x))):
+            got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            if got != [2]:
+                raise ValueError(
+                    f"the {what} cost of {name} must give one number an instance, [2] for two of them, got {got}."
+                )
+
+    def __call__(self, states: Tensor, controls: Tensor, target: Tensor) -> Tensor:
+        """Cost ``J`` ``[...]`` of states ``[..., T+1, n]``, controls ``[..., T, m]`` and targets ``[..., n]``."""
+        running = self.running(states[..., :-1, :], controls, target.unsqueeze(-2))
+        return running.sum(-1) + self.final(states[..., -1, :], target)
+
+    def gradient(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Partial derivatives of ``J`` by states ``[T+1, B, n]`` and controls ``[T, B, m]``, time first."""
+        with torch.inference_mode(False), torch.enable_grad():
+            x, u = (tensor.detach().clone().requires_grad_() for tensor in (states, controls))
+            total = self.running(x[:-1], u, target).sum() + self.final(x[-1], target).sum()
+            return torch.autograd.grad(total, (x, u), materialize_grads=True)
+
+    def hessian(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Second derivatives of a step's cost, by state and control together, and of the final one, by state.
+
+        ``[T, B, n+m, n+m]`` and ``[B, n, n]``, or what broadcasts to that; what bends downwards is made flat, so that
+        both are positive semidefinite. States, controls and target are as for :meth:`gradient`.
+        """
+        n = states.shape[-1]
+        inputs = torch.cat((states[:-1], controls), -1)
+        running = _second_derivative(lambda z: self.running(z[..., :n], z[..., n:], target), inputs)
+        return running, _second_derivative(lambda x: self.final(x, target), states[-1])
 
 
 @dataclass(frozen=True)
-class QuadraticCost:
-    r"""The one cost of a problem, for the teacher, every loss and every metric alike.
+class QuadraticCost(Cost):
+    r"""Squared deviations from the target, and squared controls.
 
     .. math:: J(x, u) = \sum_{t<T} (x_t - x_g)^\top Q (x_t - x_g) + u_t^\top R u_t
               + (x_T - x_g)^\top Q_f (x_T - x_g)
@@ -46,50 +86,84 @@ class QuadraticCost:
 
     def __post_init__(self) -> None:
         for name in ("Q", "R", "Q_final"):
-            matrix = as_matrix(getattr(self, name), name)
-            object.__setattr__(self, name, matrix)
-            _check_definite(matrix, name, strictly=name == "R")
-        if len(self.Q) != len(self.Q_final):
+            object.__setattr__(self, name, _definite(getattr(self, name), name, strictly=name == "R"))
+        if (n := len(self.Q)) != (last := len(self.Q_final)):
+            raise ValueError(f"Q is {n} x {n} but Q_final is {last} x {last}; both weigh the state, of one size.")
+
+    def check_dimensions(self, name: str, n: int, m: int) -> None:
+        """Raise ``ValueError`` unless the matrices are for `n` states and `m` controls."""
+        if (mine := (len(self.Q), len(self.R))) != (n, m):
             raise ValueError(
-                f"Q is {len(self.Q)} x {len(self.Q)} but Q_final is {len(self.Q_final)} x "
-                f"{len(self.Q_final)}; both weigh the state and must have its size."
+                f"the cost is for {mine[0]} states and {mine[1]} controls, the problem {name!r} has {n} and {m}."
             )
 
     def matrices(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``Q``, ``R`` and ``Q_final`` as tensors with the dtype and on the device of `like`."""
         return tuple(like.new_tensor(matrix) for matrix in (self.Q, self.R, self.Q_final))
 
+    def running(self, x: Tensor, u: Tensor, target: Tensor) -> Tensor:
+        """``(x - x_g)ᵀ Q (x - x_g) + uᵀ R u``."""
+        Q, R, _ = self.matrices(x)
+        deviation = x - target
+        return ((deviation @ Q) * deviation).sum(-1) + ((u @ R) * u).sum(-1)
+
+    def final(self, x: Tensor, target: Tensor) -> Tensor:
+        """``(x - x_g)ᵀ Q_f (x - x_g)``."""
+        deviation = x - target
+        return ((deviation @ self.matrices(x)[2]) * deviation).sum(-1)
+
     def __call__(self, states: Tensor, controls: Tensor, target: Tensor) -> Tensor:
-        """Cost ``J`` of trajectories.
+        """See :meth:`Cost.__call__`; each sum runs over time and dimensions at once."""
+        Q, R, _ = self.matrices(states)
+        deviation = states[..., :-1, :] - target.unsqueeze(-2)
+        running = ((deviation @ Q) * deviation).sum((-1, -2)) + ((controls @ R) * controls).sum((-1, -2))
+        return running + self.final(states[..., -1, :], target)
 
-        Parameters
-        ----------
-        states : Tensor ``[..., T+1, n]``
-        controls : Tensor ``[..., T, m]``
-        target : Tensor ``[..., n]``
-
-        Returns
-        -------
-        Tensor ``[...]``
-        """
+    def gradient(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """``2 Q (x - x_g)``, at the end ``2 Q_f (x - x_g)``, and ``2 R u``; see :meth:`Cost.gradient`."""
         Q, R, Q_final = self.matrices(states)
-        deviation = states - target.unsqueeze(-2)
-        running, final = deviation[..., :-1, :], deviation[..., -1, :]
-        return (
-            ((running @ Q) * running).sum((-1, -2))
-            + ((controls @ R) * controls).sum((-1, -2))
-            + ((final @ Q_final) * final).sum(-1)
-        )
+        deviation = states - target
+        return torch.cat((2 * deviation[:-1] @ Q, 2 * deviation[-1:] @ Q_final)), 2 * controls @ R
+
+    def hessian(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """``2 Q`` and ``2 R`` on the diagonal, and ``2 Q_f``; see :meth:`Cost.hessian`."""
+        Q, R, Q_final = self.matrices(states)
+        return 2 * torch.block_diag(Q, R), 2 * Q_final
 
 
-def _check_definite(matrix: Matrix, name: str, *, strictly: bool) -> None:
-    tensor = torch.tensor(matrix, dtype=torch.float64)
-    if not torch.isfinite(tensor).all():
-        raise ValueError(f"{name} must be finite, got {matrix}.")
-    if not torch.equal(tensor, tensor.T):
-        raise ValueError(f"{name} must be symmetric, got {matrix}.")
-    eigenvalues = torch.linalg.eigvalsh(tensor)
+def _definite(value: Any, name: str, *, strictly: bool) -> Matrix:
+    """A symmetric matrix as nested tuples, so that a problem can be compared and saved as JSON, once it is checked."""
+    try:
+        if torch.as_tensor(value).is_complex():
+            raise TypeError("complex")
+        matrix = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ValueError(f"{name} must be a square matrix, got {value!r}.") from None
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
+        raise ValueError(f"{name} must be a square matrix, got shape {tuple(matrix.shape)}.")
+    for kind, fine in (("finite", torch.isfinite(matrix).all()), ("symmetric", torch.equal(matrix, matrix.T))):
+        if not fine:
+            raise ValueError(f"{name} must be {kind}, got {matrix.tolist()}.")
+    eigenvalues = torch.linalg.eigvalsh(matrix)
     smallest, rounding = eigenvalues[0].item(), 1e-12 * eigenvalues.abs().max().item()
     if smallest <= rounding if strictly else smallest < -rounding:
         kind = "positive definite" if strictly else "positive semidefinite"
         raise ValueError(f"{name} must be {kind}, but its smallest eigenvalue is {smallest:.3g}.")
+    return tuple(map(tuple, matrix.tolist()))
+
+
+def _second_derivative(function: Any, z: Tensor) -> Tensor:
+    """Hessians ``[..., k, k]`` of a function of ``z`` ``[..., k]``, the negative eigenvalues set to zero."""
+    with torch.inference_mode(False), torch.enable_grad():
+        z = z.detach().clone().requires_grad_()
+        total = function(z).sum() + 0 * z.sum()  # a cost may not depend on what is asked for
+        (slope,) = torch.autograd.grad(total, z, create_graph=True, materialize_grads=True)
+        rows = [
+            torch.autograd.grad(part.sum(), z, retain_graph=True, materialize_grads=True)[0]
+            if part.requires_grad
+            else torch.zeros_like(z)
+            for part in slope.unbind(-1)
+        ]
+    hessian = torch.stack(rows, -2).detach()
+    values, vectors = torch.linalg.eigh((hessian + hessian.mT) / 2)
+    return (vectors * values.clamp_min(0).unsqueeze(-2)) @ vectors.mT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,8 +11,10 @@ from torch import Tensor
 from .base import Interval, Problem
 from .cost import QuadraticCost
 from .integrators import Parameters
+from .registry import register
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class DoubleIntegrator(Problem):
     """Position and velocity under a bounded acceleration: ``p'' = u``.
@@ -19,6 +22,9 @@ class DoubleIntegrator(Problem):
     The control is held over a step, and the step is its exact solution (zero-order hold), so the discrete
     system *is* the sampled continuous one. There is no physical parameter.
     """
+
+    title: ClassVar[str] = "Double integrator"
+    teacher: ClassVar[str] = "lqr"
 
     name: str = "double_integrator"
     state_names: tuple[str, ...] = ("position", "velocity")

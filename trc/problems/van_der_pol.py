@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,8 +12,10 @@ from torch import Tensor
 from .base import Interval, Problem
 from .cost import QuadraticCost
 from .integrators import Parameters, rk4
+from .registry import register
 
 
+@register
 @dataclass(frozen=True, kw_only=True)
 class VanDerPol(Problem):
     """``x' = v``, ``v' = μ (1 - x²) v - x + u``, brought to rest at the origin.
@@ -21,6 +24,9 @@ class VanDerPol(Problem):
     rest at the origin has to be held. Integrated with RK4, the control held over a step. The physical parameter
     is ``mu``. Source: van der Pol (1926).
     """
+
+    title: ClassVar[str] = "Van der Pol"
+    aliases: ClassVar[tuple[str, ...]] = ("vdp",)
 
     name: str = "van_der_pol"
     state_names: tuple[str, ...] = ("position", "velocity")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
-from ..checks import check_choice, check_count, check_real, check_seed
-from ..losses import REFERENCES
-from .objectives import LOSSES
+from ..common.checks import check_choice, check_count, check_real, check_seed, from_settings
+from ..common.registry import Registry
 from .schedules import SCHEDULES
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+#: What the improvement reward is relative to: the first iterate's cost, the same as a mere number, or the teacher's.
+REFERENCES = ("first", "first-detached", "teacher")
+
+#: What is minimised, by name; each loss registers itself (see ``trc.training.losses``).
+LOSSES: Registry[Callable[..., Tensor]] = Registry("loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +37,9 @@ class TrainingConfig:
     warmup : float
         Share of all steps in which the rate first rises from zero, in a straight line.
     optimizer : {"adamw", "adam"}
-    loss : {"cloning", "process", "discounted", "hinge", "trajectory"}
+    loss : {"cloning", "process", "discounted", "hinge", "trajectory"}, or another that is registered
         Cloning alone; cloning with a term in the costs of all iterates (the improvement reward, their discounted sum,
-        or a penalty on rises); or the cost of the last iterate alone, without a teacher. See ``trc.losses``.
+        or a penalty on rises); or the cost of the last iterate alone, without a teacher. See ``trc.training.losses``.
     state_weight : float
         Weight of a further term, the mean squared difference of the last iterate's states to the teacher's.
     process_weight : float
@@ -53,8 +60,7 @@ class TrainingConfig:
         Stop after so many epochs without a lower validation loss; 0 never does.
     seed : int
         Of the split, of the order of the batches, and of what dropout drops.
-    device : str
-        ``"cpu"``, or ``"cuda"`` where there is one.
+    device : {"cpu", "cuda"}
     """
 
     epochs: int = 100
@@ -77,36 +83,34 @@ class TrainingConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_count(self.epochs, "epochs")
-        check_count(self.batch_size, "batch_size")
-        check_count(self.patience, "patience", minimum=0)
+        for name, lowest in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+            check_count(getattr(self, name), name, lowest)
         check_seed(self.seed)
-        check_real(self.learning_rate, "learning_rate", positive=True)
-        check_real(self.max_grad_norm, "max_grad_norm", positive=True)
+        for name in ("learning_rate", "max_grad_norm"):
+            check_real(getattr(self, name), name, positive=True)
         for name in ("weight_decay", "state_weight", "process_weight", "value_weight"):
             check_real(getattr(self, name), name, minimum=0)
         if not 0 <= check_real(self.warmup, "warmup") < 1:
             raise ValueError(f"warmup must be a share of the steps from 0 to below 1, got {self.warmup}.")
         if not 0 < check_real(self.validation_fraction, "validation_fraction") < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
-        if not 0 <= check_real(self.discount, "discount") <= 1:
-            raise ValueError(f"discount must lie between 0 and 1, got {self.discount}.")
-        check_choice(self.loss, "loss", LOSSES)
-        check_choice(self.schedule, "schedule", SCHEDULES)
-        check_choice(self.optimizer, "optimizer", OPTIMIZERS)
-        check_choice(self.reference, "reference", REFERENCES)
-        check_choice(self.device, "device", ("cpu", "cuda"))
+        check_discount(self.discount)
+        choices = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES, "reference": REFERENCES}
+        for name, known in (choices | {"device": ("cpu", "cuda")}).items():
+            check_choice(getattr(self, name), name, known)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError('device "cuda" is not available on this machine; say device="cpu".')
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
         """Build from keywords; an unknown one is a ``ValueError`` that lists the known ones."""
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise ValueError(f"unknown training option {', '.join(unknown)}; known are {', '.join(known)}.")
-        return cls(**options)
+        return from_settings(cls, options, "training option")
+
+
+def check_discount(discount: float) -> None:
+    """Raise ``ValueError`` unless a discount lies between 0 and 1."""
+    if not 0 <= check_real(discount, "discount") <= 1:
+        raise ValueError(f"discount must lie between 0 and 1, got {discount}.")
 
 
 @dataclass
@@ -141,3 +145,12 @@ class History:
         bound = lowest + tolerance * (first - lowest)
         epochs = 1 + next(i for i, loss in enumerate(self.validation_loss) if loss <= bound)
         return epochs * self.samples_per_epoch
+
+    def summary(self) -> dict[str, float]:
+        """How many epochs there were, which was the best, and how soon the loss was nearly as low."""
+        return {
+            "epochs": len(self.train_loss),
+            "best_epoch": self.best_epoch,
+            "best_validation_loss": min(self.validation_loss),
+            "samples_to_convergence": self.samples_to_convergence(),
+        }

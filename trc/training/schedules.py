@@ -5,18 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from ..common.registry import Registry
+
 #: Epochs without a lower validation loss after which ``"plateau"`` halves the rate.
 PLATEAU = 5
 
+#: By name: the rate over the one at the start, from the share of steps done and the validation losses so far.
+SCHEDULES: Registry[Callable[[float, Sequence[float]], float]] = Registry("schedule")
 
+
+@SCHEDULES.register("cosine")
 def _cosine(progress: float, losses: Sequence[float]) -> float:
     return (1 + math.cos(math.pi * progress)) / 2
 
 
+@SCHEDULES.register("step")
 def _step(progress: float, losses: Sequence[float]) -> float:
     return 0.1 ** ((progress >= 1 / 2) + (progress >= 3 / 4))
 
 
+@SCHEDULES.register("plateau")
 def _plateau(progress: float, losses: Sequence[float]) -> float:
     factor, lowest, waited = 1.0, math.inf, 0
     for loss in losses:
@@ -27,32 +35,14 @@ def _plateau(progress: float, losses: Sequence[float]) -> float:
     return factor
 
 
-SCHEDULES: dict[str, Callable[[float, Sequence[float]], float]] = {
-    "cosine": _cosine,
-    "step": _step,
-    "plateau": _plateau,
-    "none": lambda progress, losses: 1.0,
-}
+@SCHEDULES.register("none")
+def _none(progress: float, losses: Sequence[float]) -> float:
+    return 1.0
 
 
 def learning_rate(
     schedule: str, start: float, progress: float, validation_losses: Sequence[float], warmup: float = 0.0
 ) -> float:
-    """The learning rate of a step.
-
-    Parameters
-    ----------
-    schedule : {"cosine", "step", "plateau", "none"}
-        Half a cosine wave down to zero; a tenth after half of the steps and a hundredth after three quarters; half of
-        it whenever five epochs have brought no lower validation loss; or constant.
-    start : float
-        The rate that the schedule begins with.
-    progress : float
-        Share of all steps that are done, from 0 to 1.
-    validation_losses : sequence of float
-        Of the epochs so far.
-    warmup : float
-        Until this share of all steps the rate is held back, in a straight line from zero.
-    """
+    """The learning rate of a step, as :class:`~trc.TrainingConfig` says; `progress` is the share of steps done."""
     held_back = progress / warmup if progress < warmup else 1.0
     return start * held_back * SCHEDULES[schedule](progress, validation_losses)

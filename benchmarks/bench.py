@@ -1,0 +1,219 @@
+"""What things cost, each beside what a reader would compare it with: `make bench`.
+
+The two sides of a race run in turn, on one thread; what counts is the ratio within a repeat. Times are those
+of the machine at hand, ratios should hold on others. Beside the races: the memory of the adjoint (on Linux), and the
+agreement of the teachers with an interior-point solver.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import torch
+from ipopt import PROBLEMS, VARIATIONS, Ipopt, compare
+from model import model_races
+from plain import step_by_step
+from race import Race, run_races, summarise
+from torch import Tensor
+from tqdm import tqdm
+
+import trc
+from trc.artifact.results import Record, write_table
+from trc.common.provenance import project_root
+from trc.problems import rk4
+from trc.problems.van_der_pol import VanDerPol
+
+SEED = 0
+INSTANCES = 256
+
+
+def draw(problem: trc.Problem, count: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    return problem.sample(count, generator=torch.Generator().manual_seed(SEED), dtype=dtype)
+
+
+def rollout_races() -> Iterator[Race]:
+    """Forward and backward, against the loop that anyone would write."""
+    for name, batch in itertools.product(trc.PROBLEMS, (64, 512)):
+        problem = trc.make_problem(name)
+        initial, target = draw(problem, batch, torch.float32)
+        controls = trc.lqr(problem, initial, target).controls
+        yield Race("rollout alone", name, batch, partial(trc.rollout, problem, initial, controls))
+        ours, other = (partial(gradient, way, problem, initial, controls) for way in (trc.rollout, step_by_step))
+        yield Race("rollout and its gradient", name, batch, ours, other, "step-by-step autograd")
+
+
+def gradient(simulate: Callable[..., Tensor], problem: trc.Problem, initial: Tensor, controls: Tensor) -> Tensor:
+    controls = controls.detach().requires_grad_()
+    states = simulate(problem, initial, controls)
+    return torch.autograd.grad(states, controls, torch.ones_like(states))[0]
+
+
+def generator_races() -> Iterator[Race]:
+    for name in trc.PROBLEMS:
+        yield Race(
+            "LQR dataset", name, 10_000, partial(trc.generate_dataset, trc.make_problem(name), 10_000, seed=SEED)
+        )
+
+
+def teacher_races() -> Iterator[Race]:
+    """iLQR against an interior-point solver, one instance at a time, and against another batched solver."""
+    problem = trc.make_problem("van_der_pol")
+    initial, target = draw(problem, 4096)
+    few = 32
+    start = trc.lqr(problem, initial[:few], target[:few])
+    ipopt = Ipopt(problem)
+    rows = list(zip(*(t[:few].numpy() for t in (initial, target, start.states, start.controls)), strict=True))
+    ours, other = partial(trc.ilqr, problem, initial, target), lambda: [ipopt(*row) for row in rows]
+    yield Race("iLQR", problem.name, len(initial), ours, other, "CasADi + IPOPT", few)
+    for rival, jacobians in (("mpc, its own Jacobians", False), ("mpc, our Jacobians", True)):
+        other = mpc_solver(problem, initial[:64], target[:64], jacobians)
+        if other is None:
+            print("mpc is not installed: its race is left out (make bench installs it)", file=sys.stderr)
+            return
+        best = trc.ilqr(problem, initial[:64], target[:64]).cost
+        if not torch.allclose(other(), best, rtol=1e-6):
+            raise RuntimeError(f"{rival} and iLQR don't end at the same costs, so their times can't be compared.")
+        yield Race("iLQR", problem.name, 64, lambda: trc.ilqr(problem, initial[:64], target[:64]), other, rival)
+
+
+def mpc_solver(problem: trc.Problem, initial: Tensor, target: Tensor, jacobians: bool) -> Callable[[], Tensor] | None:
+    """Costs ``[B]`` that the package ``mpc`` (Amos et al., 2018) finds from saturated LQR; None if it is not there."""
+    try:
+        from mpc import mpc
+    except ImportError:
+        return None
+    size, T, n, m = len(initial), problem.horizon, problem.state_dim, problem.control_dim
+    Q, R, Q_final = problem.cost.matrices(initial)
+    # its horizon includes the final state, whose control costs next to nothing
+    weights = [torch.block_diag(Q, R)] * T + [torch.block_diag(Q_final, 1e-8 * R)]
+    C = 2 * torch.stack(weights).unsqueeze(1).repeat(1, size, 1, 1)
+    c = -(C[..., :n] @ target[:, :, None]).squeeze(-1)
+
+    class Dynamics(torch.nn.Module):
+        def forward(self, x: Tensor, u: Tensor) -> Tensor:
+            return problem.step(x, u, problem.parameters)
+
+        def grad_input(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+            return trc.step_jacobians(problem, x, u)
+
+    def solve() -> Tensor:
+        start = trc.lqr(problem, initial, target).controls
+        solver = mpc.MPC(
+            n,
+            m,
+            T + 1,
+            u_lower=problem.control_low[0],
+            u_upper=problem.control_high[0],
+            u_init=torch.nn.functional.pad(start, (0, 0, 0, 1)).transpose(0, 1).contiguous(),
+            lqr_iter=30,
+            eps=1e-6,
+            grad_method=mpc.GradMethods.ANALYTIC if jacobians else mpc.GradMethods.AUTO_DIFF,
+            exit_unconverged=False,
+            detach_unconverged=False,
+            backprop=False,
+            verbose=-1,
+            n_batch=size,
+        )
+        _, controls, _ = solver(initial, mpc.QuadCost(C, c), Dynamics())
+        controls = controls[:T].transpose(0, 1)
+        return problem.cost(trc.rollout(problem, initial, controls), controls, target)
+
+    return solve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Substeps(VanDerPol):
+    """The same dynamics with four times the operations a step."""
+
+    def step(self, x: Tensor, u: Tensor, parameters: trc.problems.Parameters) -> Tensor:
+        for _ in range(4):
+            x = rk4(self.vector_field, x, u, parameters, self.dt / 4)
+        return x
+
+
+def peak_memory(simulate: str, substeps: bool, batch: int, horizon: int) -> float:
+    """MiB that one rollout with its gradient adds to a process of its own."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_added_memory, (simulate, substeps, batch, horizon))
+
+
+def _added_memory(simulate: str, substeps: bool, batch: int, horizon: int) -> float:
+    torch.set_num_threads(1)
+    problem = (Substeps if substeps else VanDerPol)(horizon=horizon)
+    function = {"trc": trc.rollout, "step-by-step autograd": step_by_step}[simulate]
+
+    def once(batch: int) -> None:
+        gradient(function, problem, draw(problem, batch, torch.float32)[0], torch.zeros(batch, horizon, 1))
+
+    once(2)  # what is loaded and compiled at first use does not count
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = _status("VmRSS")
+    once(batch)
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(field: str) -> int:
+    """A field of this process, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def measure_memory(repeats: int) -> pd.DataFrame:
+    sizes = [(4096, 100), (8192, 100), (4096, 200)]
+    cases = list(itertools.product(("trc", "step-by-step autograd"), (False, True), sizes))
+    return pd.DataFrame(
+        {
+            "method": method,
+            "operations": "4 Runge-Kutta steps" if substeps else "1 Runge-Kutta step",
+            "batch": batch,
+            "horizon": horizon,
+            "mebibytes": statistics.median(peak_memory(method, substeps, batch, horizon) for _ in range(repeats)),
+        }
+        for method, substeps, (batch, horizon) in tqdm(cases, desc="memory", unit="case")
+    )
+
+
+def measure_agreement(count: int) -> pd.DataFrame:
+    cases = list(itertools.product(PROBLEMS, VARIATIONS, ("lqr", "zero")))
+    return pd.DataFrame(
+        {"problem": name, "variation": variation, "start": start} | compare(PROBLEMS[name], variation, count, start)
+        for name, variation, start in tqdm(cases, desc="agreement", unit="case")
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", choices=("smoke", "paper"), default="smoke", help="paper writes into results/")
+    parser.add_argument("--repeats", type=int, default=9)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = project_root() / ("results" if options.preset == "paper" else "_build") / "bench"
+    record = Record(folder)
+    races = [*rollout_races(), *generator_races(), *teacher_races(), *model_races()]
+    timings = run_races(races, options.repeats)
+    summary = summarise(timings)
+    print(summary.to_string(index=False, float_format="{:.3g}".format))
+    write_table(timings, folder / "timings.csv")
+    write_table(summary, folder / "races.csv")
+    if sys.platform == "linux":
+        memory = measure_memory(3)
+        print(memory.to_string(index=False, float_format="{:.0f}".format))
+        write_table(memory, folder / "memory.csv")
+    agreement = measure_agreement(INSTANCES)
+    print(agreement.to_string(index=False, float_format="{:.1e}".format))
+    parameters = vars(options) | {"seed": SEED, "instances": INSTANCES, "threads": 1}
+    record.write({"agreement": agreement}, parameters=parameters)
+    print(f"written to {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}")
+
+
+if __name__ == "__main__":
+    main()

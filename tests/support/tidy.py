@@ -1,0 +1,135 @@
+"""Small tidy tables of the kind that the experiments write."""
+
+import itertools
+
+import pandas as pd
+
+from trc.artifact.figures.names import METHODS
+from trc.artifact.figures.tables import QUESTIONS
+
+PROBLEMS = ("double_integrator", "van_der_pol")
+SETS = ("test", "wide", "wider")
+
+
+def crossed(**columns):
+    """Every combination of the columns' values, in their order."""
+    return pd.DataFrame(list(itertools.product(*columns.values())), columns=list(columns))
+
+
+def summary(variants, *metrics):
+    """Each row of `variants` with each metric, a value that grows from row to row, and an interval around it."""
+    table = variants.merge(pd.DataFrame({"metric": metrics}), how="cross")
+    value = 0.001 * (1 + pd.RangeIndex(len(table)).to_series())
+    return table.assign(value=value, low=0.9 * value, high=1.1 * value)
+
+
+def runs(variants, *metrics):
+    """The same for two seeds, without interval."""
+    table = variants.merge(pd.DataFrame({"seed": (0, 1), "value": (0.02, 0.03)}), how="cross")
+    return table.merge(pd.DataFrame({"metric": metrics}), how="cross")
+
+
+def networks(variants):
+    """What each network costs."""
+    rows = pd.RangeIndex(1, len(variants) + 1)
+    return variants.assign(parameters=100_000 * rows, flops=1_000_000 * rows)
+
+
+def spread(rows, middle):
+    """Rows with a value and an interval around it."""
+    return rows.assign(value=middle, low=middle - 0.5, high=middle + 1)
+
+
+def comparison():
+    """The comparison's: the value says which method and seed it is of."""
+    metrics = ("terminal_error_iqm", "cost_iqm", "terminal_error", "success", "gap")
+    seeds = crossed(problem=PROBLEMS, set=SETS, method=METHODS, seed=(0, 1), metric=metrics)
+    totals = crossed(problem=PROBLEMS, set=SETS, method=METHODS, metric=metrics)
+    changes = crossed(problem=PROBLEMS, set=SETS, contrast=QUESTIONS, metric=("gap", "success"))
+    unsure = changes["set"] == "wide"
+    epochs = crossed(
+        problem=PROBLEMS,
+        method=("cloned", "cloned_feedback"),
+        seed=(0, 1),
+        epoch=range(3),
+        split=("train", "validation"),
+    )
+    number = {method: i for i, method in enumerate(METHODS)}
+    return {
+        "runs": seeds.assign(value=1.0 + seeds["method"].map(number) + seeds["seed"]),
+        "summary": spread(totals, 1.5 + totals["method"].map(number)),
+        "contrasts": changes.assign(value=-0.01, low=-0.02, high=unsure.map({True: 0.005, False: -0.001})),
+        "training": epochs.assign(loss=(epochs["seed"] + 1) / (epochs["epoch"] + 1)),
+    }
+
+
+def refinement_curves():
+    """Of two methods, two iterates and two seeds."""
+    networks = {"problem": PROBLEMS, "method": ("cloned_feedback", "supervised_feedback")}
+    totals = crossed(**networks, iterate=(0, 1), metric=("cost", "reduction", "control_mse"))
+    totals = totals[(totals["iterate"] > 0) | (totals["metric"] != "reduction")]
+    seeds = totals.merge(pd.DataFrame({"seed": (0, 1)}), how="cross")
+    histograms = crossed(**networks, seed=(0, 1), **{"from": (80, 90)})
+    drawn = [("teacher", 0), *itertools.product(networks["method"], (0, 1))]
+    states = ["time", "state_0", "state_1", "target_0", "target_1", "control_0"]
+    trajectories = [
+        (p, method, n, k, t / 10, 1.0 - t / 3, n - t / 4, 0.25, 0.75, None if t == 3 else 0.5 * t + k)
+        for p, (method, k), n, t in itertools.product(PROBLEMS, drawn, (3, 8), range(4))
+    ]
+    return {
+        "curves": spread(totals, 2.0 - totals["iterate"]),
+        "runs": seeds.assign(value=2.0 - seeds["iterate"] + seeds["seed"] / 10),
+        "improvements": histograms.assign(to=histograms["from"] + 2, instances=5 + histograms["seed"]),
+        "trajectories": pd.DataFrame(trajectories, columns=["problem", "method", "instance", "iterate", *states]),
+    }
+
+
+def tables(experiment):
+    """The tables that an experiment's figures are drawn from, by name."""
+    if experiment in ("comparison", "refinement_curves"):
+        return {"comparison": comparison, "refinement_curves": refinement_curves}[experiment]()
+    if experiment == "feedback":
+        told = pd.DataFrame(
+            [("none", "none"), *itertools.product(("error", "shuffled", "wrong"), repeat=2)],
+            columns=["trained", "told"],
+        )
+        variants = crossed(problem=PROBLEMS, set=("test", "wide")).merge(told, how="cross")
+        return {"summary": summary(variants, "gap", "success"), "runs": runs(variants, "gap", "success")}
+    if experiment == "process_weight":
+        metrics = ("gap", "first_gap", "monotone_share", "success")
+        small = crossed(form=("first", "first-detached", "teacher", "discounted", "hinge"), weight=(0.1, 1.0))
+        zero = pd.DataFrame({"form": ["first"], "weight": [0.0]})
+        forms = pd.concat([zero.assign(size="small"), small.assign(size="small"), zero.assign(size="medium")])
+        variants = crossed(problem=PROBLEMS, set=("test",)).merge(forms[["size", "form", "weight"]], how="cross")
+        return {"summary": summary(variants, *metrics), "runs": runs(variants, *metrics)}
+    if experiment == "iterations":
+        recursive = ("K1-n3", "K3-n3", "K7-n3", "K3-n1", "K3-n3-alone")
+        variants = crossed(
+            problem=PROBLEMS, variant=(*recursive, "plain-parameters", "plain-arithmetic", "plain-longer")
+        )
+        iterates = crossed(problem=PROBLEMS, variant=("K1-n3", "K3-n3", "K7-n3", "K3-n1"), iterate=range(9))
+        return {
+            "summary": summary(variants, "gap", "success"),
+            "runs": runs(variants, "gap", "success"),
+            "networks": networks(variants),
+            "curves": summary(iterates, "gap"),
+            "curve_runs": runs(iterates, "gap"),
+        }
+    if experiment == "size_ablation":
+        names = ("small", "medium", "large", "latent-128", "latent-256", "blocks-1", "blocks-3", "blocks-4")
+        variants = crossed(problem=PROBLEMS, set=("test", "wide"), variant=names)
+        untrained = crossed(problem=PROBLEMS, start=("near-zero", "pytorch"), size=("small", "medium", "large"))
+        return {
+            "summary": summary(variants, "gap", "success"),
+            "runs": runs(variants, "gap", "success"),
+            "networks": networks(crossed(problem=PROBLEMS, variant=names)),
+            "untrained_runs": runs(untrained, "terminal_error"),
+        }
+    if experiment == "rates":
+        trained = crossed(problem=PROBLEMS, variant=("base", "plain"), rate=(0.0025, 0.005))
+        return {"gaps": runs(trained, "gap").rename(columns={"value": "gap"})}
+    names = ("base", "alone", "shuffled", "reward-0.1", "reward-1", "K1", "K7", "K7-half", "medium", "plain")
+    variants = crossed(problem=PROBLEMS, epochs=(4, 16), variant=names)
+    epochs = variants.merge(pd.DataFrame({"seed": (0, 1)}), how="cross")
+    training = epochs.merge(pd.DataFrame({"epoch": range(4), "loss": (1.0, 0.5, 0.2, 0.1)}), how="cross")
+    return {"summary": summary(variants, "gap"), "runs": runs(variants, "gap"), "training": training}

@@ -1,0 +1,102 @@
+"""Files that appear whole or not at all, work in several processes, and what is registered by name."""
+
+import hashlib
+import os
+
+import pytest
+import torch
+
+import trc
+from trc.common.files import require_file, sha256, write_text, writing
+from trc.common.parallel import parallel_map, single_thread
+from trc.common.registry import Registry
+
+
+def test_text_is_written_as_utf8_into_folders_that_are_made_and_can_be_read_by_others(tmp_path):
+    path = write_text(tmp_path / "a" / "b.txt", "λ ≤ 1\n")
+    assert path.read_bytes() == b"\xce\xbb \xe2\x89\xa4 1\n"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("place", ["while writing", "while renaming"])
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, place):
+    path = write_text(tmp_path / "a.txt", "old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    if place == "while renaming":
+        monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"), writing(path) as file:
+        file.write(b"new")
+        if place == "while writing":
+            fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_nothing_appears_at_the_path_before_it_is_complete(tmp_path):
+    path = tmp_path / "a.txt"
+    with writing(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"half"
+
+
+def test_missing_file_is_named_with_the_remedy(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):  # a folder is no file
+        with pytest.raises(FileNotFoundError, match=rf"^no table at {path}; make one\.$"):
+            require_file(path, "table", "make one")
+
+
+def test_sha256_is_that_of_the_standard(tmp_path):
+    path = write_text(tmp_path / "abc", "abc")
+    assert sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# Processes
+
+
+def test_order_and_threads_of_the_caller_are_kept():
+    before = torch.get_num_threads()
+    assert list(parallel_map(pow, [(2, k) for k in range(5)])) == [1, 2, 4, 8, 16]
+    with single_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    with pytest.raises(ValueError, match="jobs must be a whole number, 1 or more, got 0"):
+        list(parallel_map(pow, [(2, 3)], jobs=0))
+
+
+@pytest.mark.slow
+def test_bytes_of_a_dataset_do_not_depend_on_jobs(tmp_path):
+    problem = trc.make_problem("van_der_pol", horizon=10)
+    digests = set()
+    for jobs in (1, 2):
+        data = trc.generate_dataset(problem, 3000, seed=1, jobs=jobs)
+        digests.add(hashlib.sha256(data.save(tmp_path / f"{jobs}.npz").read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+# Registries
+
+
+def test_registry_finds_by_name_and_refuses_a_second_thing_of_the_name():
+    known: Registry = Registry("expert")
+
+    @known.register("one")
+    def one():
+        """Registered."""
+
+    def another():
+        """Written elsewhere."""
+
+    known.add("one", one)  # the same again, as when a notebook's cell is run twice
+    assert known.find("one") is one and list(known) == ["one"]
+    with pytest.raises(ValueError, match=r"there is an expert 'one' already \(test_common\); choose another name\."):
+        known.register("one")(another)
+    with pytest.raises(ValueError, match=r"unknown expert 'two'; known are one\."):
+        known.find("two")
+    known.add("three", 3, written=one)
+    with pytest.raises(ValueError, match="there is an expert 'three' already"):
+        known.add("three", 4, written=another)

@@ -1,0 +1,54 @@
+"""Make the paper's figures and tables, and their index: ``python -m trc.artifact.figures [NAME …]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+
+from ...common.files import write_text
+from ...common.provenance import project_root
+from .files import draw
+from .registry import index, paper_entries
+
+PROGRAM = "trc.artifact.figures"
+
+
+def write_index(root: Path) -> None:
+    """Write ``figures/index.yml`` unless it says the same already: what is as it was keeps its time."""
+    path = root / "figures" / "index.yml"
+    if not path.is_file() or path.read_bytes() != index().encode():
+        write_text(path, index())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Draw the named figures, or all; 2 on bad input."""
+    parser = argparse.ArgumentParser(prog=f"python -m {PROGRAM}", description=__doc__.partition(":")[0] + ".")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="names (fig1_methods) or numbers (fig1); all by default"
+    )
+    wanted = set(parser.parse_args(arguments).names)
+    mpl.use("agg")
+    try:
+        root, entries = project_root(), paper_entries()
+        if unknown := wanted - {name for entry in entries for name in (entry.name, entry.number)}:
+            known = ", ".join(entry.name for entry in entries)
+            raise ValueError(f"there is no figure {', '.join(sorted(unknown))}; there are {known}.")
+        write_index(root)
+        for entry in entries:
+            if not wanted or {entry.name, entry.number} & wanted:
+                for path in draw(entry, root):
+                    print(path.relative_to(root))
+    except (ValueError, OSError) as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; give the command again", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

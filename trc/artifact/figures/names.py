@@ -1,0 +1,113 @@
+"""One name, colour and marker for each thing that is compared, the same in every figure and table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+from matplotlib import pyplot as plt
+
+from ...plots import INK, MUTED
+from ...problems import PROBLEMS
+
+K = TypeVar("K")
+
+
+class Look(NamedTuple):
+    """How a thing is called and drawn."""
+
+    title: str
+    color: str
+    marker: str = "o"
+
+
+#: Okabe and Ito's colour-blind-safe palette, one colour a method everywhere; greys are methods that know nothing.
+METHODS = {
+    "random": Look("random controls", "#9a9a9a"),
+    "zero": Look("zero controls", "#5c5c5c"),
+    "untrained": Look("untrained network", "#e69f00"),
+    "cloned": Look("cloned, no feedback", "#56b4e9"),
+    "cloned_feedback": Look("cloned, feedback", "#0072b2"),
+    "supervised": Look("process-supervised, no feedback", "#d793bb"),
+    "supervised_feedback": Look("process-supervised, feedback", "#882255"),
+    "lqr": Look("saturated LQR", "#009e73"),
+    "optimum": Look("optimum", "#d55e00"),
+}
+
+#: Losses that look at all iterates.
+FORMS = {
+    "first": Look("reward as proposed", "#882255"),
+    "first-detached": Look("reward, first cost detached", "#44aa99", "s"),
+    "teacher": Look("reward, relative to the teacher", "#cc6677", "^"),
+    "discounted": Look("discounted sum", "#332288", "v"),
+    "hinge": Look("hinge on rises", "#aa8800", "P"),
+}
+
+#: What the networks of the experiment on feedback were trained with, and are told when they are judged.
+TOLD = {
+    ("none", "none"): Look("nothing", MUTED),
+    ("error", "error"): Look("its plan's error", "#0072b2"),
+    ("shuffled", "shuffled"): Look("another instance's error", "#cc6677"),
+    ("wrong", "wrong"): Look("a wrong simulator's error", "#cc6677"),
+    ("error", "shuffled"): Look("its own, later another's", "#cc6677"),
+    ("error", "wrong"): Look("its own, later a wrong one", "#cc6677"),
+}
+
+#: Networks that differ from the small one along one axis, in order.
+AXES = {
+    ("small", "medium", "large"): Look("the three sizes", INK),
+    ("small", "latent-128", "latent-256"): Look("wider latent alone", "#0072b2", "s"),
+    ("blocks-1", "small", "blocks-3", "blocks-4"): Look("more blocks alone", "#d55e00", "^"),
+}
+
+#: How untrained networks start.
+STARTS = {"near-zero": Look("near zero, as here", "#9a9a9a"), "pytorch": Look("as PyTorch draws it", "#e69f00")}
+
+#: Feed-forward networks of the experiment on iterations.
+PLAIN = {
+    "plain-parameters": Look("plain, same parameters", "#777777", "s"),
+    "plain-arithmetic": Look("plain, same arithmetic", "#777777", "s"),
+    "plain-longer": Look("plain, trained longer", "#777777", "s"),
+}
+
+#: Networks that are trained otherwise, for longer or with other rates.
+VARIANTS = {
+    "base": Look("small, feedback", "#0072b2"),
+    "alone": Look("no feedback", "#56b4e9", "s"),
+    "shuffled": Look("another's error", "#cc6677", "P"),
+    "reward-0.1": Look("reward, weight 0.1", "#ddaa33", "<"),
+    "reward-1": Look("reward, weight 1", "#882255", "D"),
+    "K1": Look("one refinement", "#aad9a0", "v"),
+    "K7": Look("seven refinements", "#d55e00", "^"),
+    "K7-half": Look("seven, half the rate", "#44aa99", "d"),
+    "two-level": Look("two levels", "#aa4499", "h"),
+    "blocks-4": Look("four blocks", "#999933", ">"),
+    "latent-256": Look("latent of 256", "#661100", "8"),
+    "medium": Look("medium network", INK, "X"),
+    "large": Look("large network", MUTED, "p"),
+    "plain": Look("plain network", "#777777", "*"),
+}
+
+
+def cycles(variant: str) -> Look:
+    """A network of the experiment on iterations: ``3 × 5`` has three outer and five inner cycles."""
+    outer, _, inner = variant.removeprefix("K").partition("-n")
+    shade = "#56b4e9" if variant.endswith("-alone") else "#0072b2"
+    return PLAIN.get(variant) or Look(f"{outer} × {inner.replace('-alone', ', no feedback')}", shade)
+
+
+def title(problem: str) -> str:
+    """What a problem is called in print."""
+    return PROBLEMS.find(problem).title
+
+
+def present(looks: Mapping[K, Look], names: Iterable[K]) -> dict[K, Look]:
+    """The looks of what occurs in a table, in their own order."""
+    found = set(names)
+    return {name: look for name, look in looks.items() if name in found}
+
+
+def iterate_colors(count: int) -> list[tuple[float, ...]]:
+    """One colour an iterate: from pale to deep blue, the last one the darkest."""
+    shades = plt.get_cmap("YlGnBu")
+    return [shades(0.3 + 0.65 * k / max(count - 1, 1)) for k in range(count)]

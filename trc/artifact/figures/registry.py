@@ -1,0 +1,117 @@
+"""The figures and tables of the paper and the book: each is registered by a decorator where it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from inspect import signature
+from typing import TypeVar
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from ...common.checks import check_choice, check_count
+from ...common.registry import Registry
+from ...plots import style
+
+Made = Figure | pd.DataFrame
+F = TypeVar("F", bound=Callable[..., Made])
+
+_HEADER = (
+    "# The paper's figures and tables, numbered as in the paper (the book counts its own), as their decorators say:\n"
+    "# name -> function of trc.artifact.figures, results, notebook, page, tier. Written by `make figures`.\n"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure or table and where it belongs: a line of ``figures/index.yml``, the function, and its number.
+
+    The name is that of its files (``fig1_methods``); a drawing has no experiment, and what a page makes for itself,
+    from tables of its own, no `place` in the paper.
+    """
+
+    name: str
+    function: str
+    experiment: str | None
+    tables: list[str]
+    notebook: str | None
+    page: str
+    tier: str
+    make: Callable[..., Made]
+    place: int | None
+
+    @property
+    def number(self) -> str:
+        """``fig1`` or ``table1``."""
+        return self.name.partition("_")[0]
+
+    @property
+    def path(self) -> str:
+        """Full name of its function."""
+        return f"{self.make.__module__}.{self.function}"
+
+
+#: All by the name of their function.
+FIGURES: Registry[Entry] = Registry("figure or table")
+
+
+def figure(
+    number: int | None = None, name: str = "", *, page: str, experiment: str | None = None, tier: str = "headline"
+) -> Callable[[F], F]:
+    """Register a function that draws, and have it draw in the house style.
+
+    Parameters
+    ----------
+    number : int, optional
+        In the paper; none for a figure that a page makes itself, from tables of its own.
+    name : str, optional
+        What its files are called behind the number; as the function by default.
+    page : str
+        Shows it, for example ``book/comparison``.
+    experiment : str, optional
+        Whose results it draws: the function's arguments are the tables ``results/EXPERIMENT/ARGUMENT.csv``.
+    tier : {"headline", "ablations"}
+
+    Raises
+    ------
+    ValueError
+        If its number or its function's name is taken, or something else makes no sense.
+    """
+    return lambda function: _add(style()(function), "fig", number, name, page, experiment, tier)
+
+
+def table(number: int, name: str = "", *, page: str, experiment: str, tier: str = "headline") -> Callable[[F], F]:
+    """Register a function that makes a table of text, as :func:`figure` does one that draws."""
+    return lambda function: _add(function, "table", number, name, page, experiment, tier)
+
+
+def _add(make: F, kind: str, place: int | None, title: str, page: str, experiment: str | None, tier: str) -> F:
+    function, tables = make.__name__, list(signature(make).parameters)
+    name = f"{kind}{'' if place is None else check_count(place, f'the number of {function}')}_{title or function}"
+    notebook = experiment and f"notebooks/{experiment}.ipynb"
+    check_choice(tier, "tier", ("headline", "ablations"))
+    if not name.isidentifier():
+        raise ValueError(f"a figure's or table's name is like two_levels, got {title!r}.")
+    if tables and place is not None and experiment is None:
+        raise ValueError(f"{name} has tables, but no experiment that made them.")
+    entry = Entry(name, function, experiment, tables, notebook, page, tier, make, place)
+    for other in paper_entries():
+        if other.number == entry.number and other.path != entry.path:
+            raise ValueError(f"there is a {entry.number} already ({other.path}); choose another number.")
+    FIGURES.add(function, entry, written=make)
+    return make
+
+
+def paper_entries() -> list[Entry]:
+    """What the paper shows: its figures, then its tables, by number."""
+    numbered = [entry for entry in FIGURES.values() if entry.place is not None]
+    return sorted(numbered, key=lambda entry: (entry.name.startswith("table"), entry.place))
+
+
+def index() -> str:
+    """The text of ``figures/index.yml``."""
+    columns = [column.name for column in fields(Entry)][:-2]
+    rows = [{column: getattr(entry, column) for column in columns} for entry in paper_entries()]
+    return _HEADER + yaml.safe_dump(rows, sort_keys=False, default_flow_style=None)

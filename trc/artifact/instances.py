@@ -1,0 +1,67 @@
+"""The fixed instances that experiments are judged on, with their optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ..datasets import EVALUATION_SETS, evaluation_set
+from ..experts import EXPERTS
+from ..problems import Problem, make_problem
+from .outcomes import Outcome, outcome
+from .presets import settings
+from .results import read_table
+from .rows import select
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Test instances of a problem with saturated LQR's controls, and cost and terminal error of the best known."""
+
+    problem: Problem
+    initial: Tensor  # [N, n]
+    target: Tensor  # [N, n]
+    lqr_controls: Tensor  # [N, T, m]
+    optimal_cost: Tensor  # [N]
+    optimal_error: Tensor  # [N]
+
+    def optimum(self) -> Outcome:
+        """What the optimum would score itself."""
+        success = (self.optimal_error < self.problem.success_threshold).double()
+        found = {"cost": self.optimal_cost, "terminal_error": self.optimal_error, "success": success}
+        found["optimal_cost"] = self.optimal_cost
+        return {name: values.unsqueeze(0) for name, values in found.items()}
+
+    def first(self, count: int) -> Instances:
+        """The first `count` of them, or all if there are fewer."""
+        each = {f.name: getattr(self, f.name)[:count] for f in fields(self) if f.name != "problem"}
+        return Instances(self.problem, **each)
+
+    def judge(self, iterates: Tensor, teacher_controls: Tensor | None = None) -> list[Outcome]:
+        """What became of one seed's iterates ``[N, K+1, T, m]``; see :func:`trc.artifact.outcomes.outcome`."""
+        return outcome(self.problem, self.initial, self.target, iterates, self.optimal_cost, teacher_controls)
+
+    def teacher_controls(self) -> Tensor:
+        """Controls ``[N, T, m]`` of the problem's teacher, solved anew."""
+        teacher = EXPERTS.find(self.problem.teacher)
+        return teacher(self.problem, self.initial.double(), self.target.double()).controls
+
+
+def instances(problem: str, preset: str, name: str = "test") -> Instances:
+    """The first instances of an evaluation set, with the optimal costs that the experiment ``teachers`` has found.
+
+    For a problem that is none of the paper's the optimum is found here and now.
+    """
+    made = make_problem(problem)
+    count = min(settings(preset).num_test, EVALUATION_SETS[name][0])
+    some = evaluation_set(made, name).first(count)
+    optima = select(read_table("teachers", "optima.csv"), problem=problem, set=name)
+    rows = optima.sort_values("instance")[:count]
+    if rows.empty:
+        found = EXPERTS.find("optimum")(made, some.initial_states, some.target_states)
+        best = (found.cost, (found.states[:, -1] - some.target_states).norm(dim=-1))
+    else:
+        best = (torch.tensor(rows[column].to_numpy()) for column in ("optimal_cost", "terminal_error"))
+    return Instances(made, some.initial_states, some.target_states, some.control_sequences, *best)

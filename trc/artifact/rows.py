@@ -1,0 +1,34 @@
+"""Rows of tidy tables, chosen by the values of their columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+
+def select(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """Rows of a tidy table in which every named column has the given value."""
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def row_of(frame: pd.DataFrame, **where: object) -> dict[str, Any]:
+    """The one row of a tidy table that `where` singles out.
+
+    Raises
+    ------
+    ValueError
+        If none or several rows fit.
+    """
+    rows = select(frame, **where)
+    if len(rows) != 1:
+        raise ValueError(f"{where} fits {len(rows)} rows of the table, expected exactly one.")
+    (row,) = rows.to_dict("records")
+    return row
+
+
+def value_of(frame: pd.DataFrame, column: str = "value", **where: object) -> float:
+    """The one value of a tidy table that `where` singles out; a ``ValueError`` if none or several rows fit."""
+    return float(row_of(frame, **where)[column])

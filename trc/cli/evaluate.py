@@ -1,0 +1,209 @@
+"""``trc evaluate``, ``trc compare`` and ``trc refine``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+import torch
+
+from ..common.checks import check_count
+from ..common.files import make_folder_of, write_text
+from ..common.parallel import single_thread
+from ..datasets import Dataset, evaluation_set, load_dataset
+from ..evaluation import compare as compare_methods
+from ..evaluation import measure_refinement, report
+from ..model import TinyRecursiveControl
+from ..model.checkpoints import load_model, read_training_record
+from ..training.run_folder import training_summary
+from .options import FILE, Output, ProblemName, options
+
+#: What is shown of a comparison: heading, column and format.
+COLUMNS = {
+    "error": ("terminal_error", "{:.4g}"),
+    "success": ("success", "{:.1%}"),
+    "cost": ("cost", "{:.2f}"),
+    "gap": ("gap", "{:.3%}"),
+    "less error": ("error_reduction", "{:.1%}"),
+}
+
+test_options = options(
+    click.option("--test-data", "--data", "test_data", type=FILE, help="A dataset; the fixed test set by default."),
+    click.option("--num-eval-samples", type=int, help="Only so many of its instances."),
+    click.option("--problem", type=ProblemName(), help="Checked against the checkpoint, which knows its problem."),
+)
+checkpoint_option = click.option(
+    "--checkpoint", type=FILE, required=True, help="A model, for example best_model.safetensors of trc train."
+)
+iterations_option = click.option(
+    "--iterations", type=int, help="Refinements; as many as the model was made for by default."
+)
+results_option = click.option("--output", type=Output("the results are a", ".json"), help="JSON file of the results.")
+
+
+@click.command()
+@checkpoint_option
+@test_options
+@iterations_option
+@results_option
+def evaluate(checkpoint: Path, iterations: int | None, output: Path | None, **test: Any) -> None:
+    """Judge a model on the test set: errors, success, cost gaps, refinement, speed and memory."""
+    if output is not None:
+        make_folder_of(output)
+    model, instances = read(checkpoint, **test)
+    evaluate_model(checkpoint, model, instances, output, iterations)
+
+
+@click.command()
+@click.option(
+    *("--trc-checkpoint", "--checkpoint", "checkpoints"),
+    type=FILE,
+    required=True,
+    multiple=True,
+    help="A model; several may be given.",
+)
+@test_options
+@click.option("--seed", default=0, help="Of random controls and bootstrap.")
+@results_option
+def compare(checkpoints: tuple[Path, ...], seed: int, output: Path | None, **test: Any) -> None:
+    """Put models beside random and zero controls, the untrained network, saturated LQR and the optimum."""
+    if output is not None:
+        make_folder_of(output)
+    found = {name: read(path, **test) for name, path in _names(checkpoints).items()}
+    models = {name: model for name, (model, _) in found.items()}
+    _, instances = next(iter(found.values()))
+    for name, model in models.items():
+        if model.problem != instances.problem:
+            raise ValueError(f"the model {name!r} is for another problem than the first one; compare them apart.")
+    compare_models(models, instances, output, seed=seed)
+
+
+@click.command()
+@checkpoint_option
+@click.option("--baseline", type=FILE, help="Another model to draw beside it.")
+@test_options
+@iterations_option
+@click.option(
+    "--output",
+    type=Output("the figure is a", ".png"),
+    default="refinement_analysis.png",
+    help="PNG file; the numbers go beside it as .json.",
+)
+def refine(checkpoint: Path, baseline: Path | None, iterations: int | None, output: Path, **test: Any) -> None:
+    """Look at the refinement: cost, improvement and distance to the teacher, iterate by iterate."""
+    from ..plots import refinement_panels, save_png  # matplotlib takes a second to import
+
+    make_folder_of(output)
+    paths = _names([path for path in (checkpoint, baseline) if path is not None])
+    judged = {name: read(path, by_teacher=True, **test) for name, path in paths.items()}
+    found = {}
+    for name, (model, data) in judged.items():
+        instances = data.initial_states, data.target_states, data.control_sequences
+        with single_thread():
+            measured = found[name] = measure_refinement(model, model.problem, *instances, iterations)
+        columns = {"cost": measured.costs.mean(0), "control_mse": measured.control_mse.mean(0)}
+        table = pd.DataFrame(columns).rename_axis("iterate")
+        click.echo(f"{name}\n{table.to_string(float_format='{:.4g}'.format)}")
+        click.echo(
+            f"cost never rises on {measured.summary['monotone_share']:.1%} of {len(data):,} instances, "
+            f"last below first on {measured.summary['share_improving']:.1%}"
+        )
+    panels = {name: (measured.costs, measured.control_mse) for name, measured in found.items()}
+    save_png(refinement_panels(panels), output)
+    _write(output.with_suffix(".json"), {name: measured.summary for name, measured in found.items()})
+    click.echo(f"drawn: {output}")
+
+
+def read(
+    path: Path, problem: str | None, test_data: Path | None, num_eval_samples: int | None, by_teacher: bool = False
+) -> tuple[TinyRecursiveControl, Dataset]:
+    """A checkpoint's model, which must know its problem, and the instances that it is judged on.
+
+    They are a dataset of that problem; without one the fixed test set, solved by LQR or by the model's teacher.
+    """
+    model = load_model(path)
+    if model.problem is None:
+        raise ValueError(f"{path} doesn't say which problem its model is for; train it with trc train.")
+    if problem is not None and model.problem.name != problem:
+        raise ValueError(f"{path} is for {model.problem.name!r}, not for {problem!r}.")
+    if test_data is None:
+        setup = read_training_record(path).get("setup") or {}
+        teacher = (setup.get("data") or {}).get("expert", model.problem.teacher)
+        data = evaluation_set(model.problem, expert=teacher if by_teacher else "lqr")
+    else:
+        data = load_dataset(test_data)
+        data.check_problem(model.problem)
+    return model, data if num_eval_samples is None else data.first(check_count(num_eval_samples, "num_eval_samples"))
+
+
+def evaluate_model(
+    checkpoint: Path, model: TinyRecursiveControl, test: Dataset, output: Path | None, iterations: int | None = None
+) -> None:
+    """Judge a checkpoint's model, print the results and write them."""
+    problem, instances = model.problem, (test.initial_states, test.target_states)
+    with single_thread():
+        results = report(model, problem, *instances, expert_controls=test.control_sequences, iterations=iterations)
+    results["training"] = training_summary(checkpoint)
+    found, speed = results["metrics"], results["speed"]
+    click.echo(
+        f"{len(test):,} instances of {problem.name}\n"
+        f"  gap to the optimum    {found['gap']:.3%} of the mean cost (median {found['gap_median']:.3%}, "
+        f"99th percentile {found['gap_p99']:.3%})\n"
+        f"  gap to saturated LQR  {found['gap_to_lqr']:.3%}\n"
+        f"  success               {found['success']:.1%}, threshold {problem.success_threshold:g} "
+        f"(the optimum: {found['optimum_success']:.1%})\n"
+        f"  terminal error        {found['terminal_error']:.4g}, "
+        f"{found['error_reduction']:.1%} less than random controls"
+    )
+    if "refinement" in results:
+        costs = " → ".join(f"{cost:.4g}" for cost in results["refinement"]["iteration_costs"])
+        click.echo(f"  mean cost by iterate  {costs}; never rises on {results['refinement']['monotone_share']:.1%}")
+    click.echo(
+        f"  time                  {speed['latency_ms']:.1f} ms one instance, {speed['throughput']:,.0f} instances/s "
+        f"in batches of {speed['batch_size']}\n"
+        f"  memory                {speed['weights_mb']:.1f} MB of weights, "
+        f"{speed['peak_memory_mb']:,.0f} MB the process at its peak"
+    )
+    if output is not None:
+        _write(output, results)
+        click.echo(f"  written to            {output}")
+
+
+def compare_models(
+    models: dict[str, TinyRecursiveControl], test: Dataset, output: Path | None, *, seed: int = 0
+) -> None:
+    """Compare models, print the table and write it."""
+    problem = next(iter(models.values())).problem
+    with single_thread():
+        table = compare_methods(
+            models, problem, test.initial_states, test.target_states, generator=torch.Generator().manual_seed(seed)
+        )
+    shown = pd.DataFrame({name: table[column].map(form.format) for name, (column, form) in COLUMNS.items()})
+    shown["cost IQM [95 %]"] = [
+        f"{row.cost_iqm:.2f} [{row.cost_low:.2f}, {row.cost_high:.2f}]" for row in table.itertuples()
+    ]
+    click.echo(f"{len(test):,} instances of {problem.name}; gap to the optimum, error against random controls")
+    click.echo(shown.to_string())
+    if output is not None:
+        methods = json.loads(table.to_json(orient="index", double_precision=15))
+        _write(output, {"problem": problem.to_dict(), "num_instances": len(test), "seed": seed, "methods": methods})
+        click.echo(f"written to {output}")
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Short names of checkpoints: those of the files, or of their folders, or the whole paths, whichever differ."""
+    if len(set(paths)) < len(paths):
+        raise click.UsageError("the same checkpoint is given twice.")
+    for name_of in (lambda path: path.stem, lambda path: path.parent.name, str):
+        names = {name_of(path): path for path in paths}
+        if len(names) == len(paths):
+            break
+    return names
+
+
+def _write(path: Path, results: dict[str, Any]) -> None:
+    write_text(path, json.dumps(results, indent=2) + "\n")

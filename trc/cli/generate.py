@@ -1,0 +1,95 @@
+"""``trc generate``: datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..common.files import make_folder_of
+from ..common.parallel import can_be_sent
+from ..datasets import CHUNK, TRAINING_SEED, Dataset, generate_dataset, load_dataset
+from ..experts import EXPERTS
+from ..problems import Problem, make_problem
+from .options import FOLDER, Output, Registered, Setting, jobs_option, problem_option
+
+#: Name of a dataset in its folder.
+DATASET = "lqr_dataset.npz"
+
+
+@click.command()
+@problem_option
+@click.option("--set", "settings", type=Setting(), multiple=True, help="A setting of it, for example --set mu=2.")
+@click.option("--num-steps", type=int, help="Number of control steps T.")
+@click.option("--time-horizon", type=float, help="Length of the horizon in seconds.")
+@click.option("--num-samples", default=10_000, help="How many instances.")
+@click.option("--expert", type=Registered(EXPERTS), default="lqr", help="Who solves them.")
+@click.option("--seed", default=TRAINING_SEED, help="Same seed, same bytes; 123 is the test set's.")
+@click.option("--scale", default=1.0, help="Widens the box of initial states.")
+@click.option("--output-dir", type=FOLDER, help=f"Folder of the dataset, which is called {DATASET} there.")
+@click.option("--output", type=Output("a dataset is a", ".npz"), help="File of the dataset, in place of a folder.")
+@jobs_option
+def generate(
+    problem: str,
+    settings: tuple[tuple[str, Any], ...],
+    num_steps: int | None,
+    time_horizon: float | None,
+    output_dir: Path | None,
+    output: Path | None,
+    **choices: Any,
+) -> None:
+    """Sample instances of a problem and solve each with an expert.
+
+    Saturated LQR (lqr) is the quickest expert, and optimal for the double integrator. Iterative LQR with bounds (ilqr)
+    is optimal for other problems too, but for local minima; the best of several of its starts (optimum) has fewer.
+    """
+    if output is not None and output_dir is not None:
+        raise click.UsageError("give --output-dir or --output, not both.")
+    path = output or (output_dir or Path("data") / problem) / DATASET
+    find_or_generate(problem_of(problem, dict(settings), num_steps, time_horizon), path, **choices)
+
+
+def problem_of(name: str, settings: dict[str, Any], num_steps: int | None, time_horizon: float | None) -> Problem:
+    """The problem as the options describe it; a time horizon in seconds sets the length of a step."""
+    if wrong := sorted({"name", "self"} & set(settings)):
+        raise ValueError(f"problem {name!r} has no setting {wrong[0]!r}.")
+    if num_steps is not None:
+        settings = settings | {"horizon": num_steps}
+    problem = make_problem(name, **settings)
+    return problem if time_horizon is None else problem.replace(dt=time_horizon / problem.horizon)
+
+
+def find_or_generate(
+    problem: Problem, path: Path, *, num_samples: int, seed: int, expert: str, scale: float = 1.0, jobs: int = 1
+) -> Dataset:
+    """The dataset at `path`, made if it is not there yet.
+
+    Raises
+    ------
+    ValueError
+        If another dataset is there.
+    """
+    wanted = {"problem": problem.to_dict(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
+    if path.exists():
+        data = load_dataset(path)
+        differing = [
+            f"{name} ({data.origin.get(name)} there, {value} here)" if name != "problem" else "its problem"
+            for name, value in wanted.items()
+            if data.origin.get(name) != value
+        ]
+        if differing:
+            raise ValueError(f"{path} holds other data: {'; '.join(differing)}; choose another place, or remove it.")
+        click.echo(f"found {len(data):,} instances of {problem.name} in {path}")
+        return data
+    make_folder_of(path)
+    if jobs > 1 and not can_be_sent(problem, EXPERTS[expert]):
+        click.echo("one process: problem, cost or expert is not defined at the top of its file", err=True)
+        jobs = 1
+    many = num_samples > CHUNK
+    data = generate_dataset(problem, num_samples, seed=seed, expert=expert, scale=scale, jobs=jobs, progress=many)
+    data.save(path)
+    click.echo(
+        f"{len(data):,} instances of {problem.name}, solved by {expert}, mean cost {data.costs.mean():.4g}: {path}"
+    )
+    return data

@@ -1,0 +1,55 @@
+"""What an expert is: a function of a problem and a batch of instances that gives a trajectory of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ..common.checks import check_tensor
+from ..common.registry import Registry
+from ..problems import Problem
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States, controls and cost of a batch of instances, and how far an iterative expert came.
+
+    Parameters
+    ----------
+    states : Tensor ``[B, T+1, n]``
+    controls : Tensor ``[B, T, m]``
+    cost : Tensor ``[B]``
+    residual : Tensor ``[B]``, optional
+        Norm of the projected gradient ``‖u - clip(u - ∂J/∂u)‖∞``; zero at a stationary point.
+    iterations : Tensor ``[B]``, optional
+        Iterations that were spent on the instance.
+    converged : Tensor ``[B]``, optional
+        Whether the residual is below the tolerance. What did not converge is not an optimum.
+    """
+
+    states: Tensor
+    controls: Tensor
+    cost: Tensor
+    residual: Tensor | None = None
+    iterations: Tensor | None = None
+    converged: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.cost)
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """The same in another floating-point type; a ``ValueError`` if a cost is not finite (in that type)."""
+        names = ("states", "controls", "cost", *(() if self.residual is None else ("residual",)))
+        changed = {name: getattr(self, name).to(dtype) for name in names}
+        check_tensor(changed["cost"], (None,), f"costs in {dtype}")
+        return replace(self, **changed)
+
+
+Expert = Callable[[Problem, Tensor, Tensor], Trajectory]
+
+#: Functions of a problem, initial and target states that give trajectories; add one by ``@EXPERTS.register("name")``.
+EXPERTS: Registry[Expert] = Registry("expert")

@@ -1,0 +1,159 @@
+"""What every network of the library has in common: what it is asked, what it answers, and whom it may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..common.checks import check_count, check_same_dtype, check_tensor
+from ..problems import Problem
+from ..simulation import Dynamics
+from .config import NetworkConfig
+from .feedback import FEEDBACKS, Observation, Simulator
+
+
+class Iterates(NamedTuple):
+    """The control sequences of one call, the first guess and its K refinements."""
+
+    controls: Sequence[Tensor]  #: K+1 of [B, T, m]
+    latents: Sequence[tuple[Tensor, ...]] = ()  #: K+1 of what each was decoded from, [B, d]; nothing without latents
+    seen: Sequence[Observation] = ()  #: K of what the simulator told of all but the last; nothing if it was not asked
+
+
+class ControlNetwork(nn.Module):
+    """A network that proposes whole control sequences; each kind says by :meth:`iterates` how they are made.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    problem : Problem, optional
+        The simulator that it may ask. It is no parameter of the network; checkpoints keep its settings.
+    """
+
+    def __init__(self, config: NetworkConfig, problem: Problem | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.problem = problem
+        self.needs_simulator = False  # set by training with feedback, kept in checkpoints
+        for name in ("control_low", "control_high", "state_scale"):
+            self.register_buffer(name, torch.tensor(getattr(config, name)), persistent=False)
+
+    def forward(
+        self,
+        current_state: Tensor,
+        target_state: Tensor,
+        time_remaining: Tensor | float | None = None,
+        dynamics_fn: Dynamics | None = None,
+        return_all_iterations: bool = False,
+        iterations: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Propose controls and refine them.
+
+        Parameters
+        ----------
+        current_state, target_state : Tensor ``[B, n]``
+        time_remaining : Tensor ``[B]`` or float, optional
+            Seconds left; the whole horizon by default.
+        dynamics_fn : callable, optional
+            ``(states [B, n], controls [B, T, m])`` to final states ``[B, n]`` or trajectories ``[B, T+1, n]``, used
+            for the feedback instead of the model's own problem.
+        return_all_iterations : bool
+        iterations : int, optional
+            Number of refinements; ``config.num_outer_cycles`` by default, any number is possible. A feed-forward
+            network has none.
+
+        Returns
+        -------
+        dict
+            In the dtype of the question: ``controls`` ``[B, T, m]``. If feedback was active also ``errors``
+            ``[B, K, n]``: the terminal error of iterates 0 to K-1, as the network saw it. With `return_all_iterations`
+            also ``all_controls`` ``[B, K+1, T, m]`` (the initial guess first), ``all_latents`` ``[B, K+1, d]`` (``z``;
+            with two levels ``z_H``, and ``z_L`` in ``all_low_latents``) and, if the feedback's simulator gives
+            trajectories, ``all_states`` ``[B, K, T+1, n]``.
+        """
+        self.check_states(current_state, target_state)
+        current, target = current_state.to(self.control_low.dtype), target_state.to(self.control_low.dtype)
+        iterations = self.config.num_outer_cycles if iterations is None else check_count(iterations, "iterations", 0)
+        simulator = self.simulator(dynamics_fn)
+        question = self.scaled_inputs(current, target, time_remaining)
+        controls, latents, seen = self.iterates(question, current, target, simulator, iterations)
+        output = {"controls": controls[-1]}
+        if simulator is not None:
+            none = current.new_zeros(len(current), 0, self.config.state_dim)
+            output["errors"] = torch.stack([one.error for one in seen], 1) if seen else none
+        if return_all_iterations:
+            output["all_controls"] = torch.stack(controls, 1)
+            for name, latent in zip(("all_latents", "all_low_latents"), zip(*latents, strict=True), strict=False):
+                output[name] = torch.stack(latent, 1)
+            if seen and seen[0].states.ndim == 3:
+                output["all_states"] = torch.stack([one.states for one in seen], 1)
+        return {name: tensor.to(current_state.dtype) for name, tensor in output.items()}
+
+    def iterates(
+        self, question: Tensor, current: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+    ) -> Iterates:
+        """The first guess and `iterations` refinements, from the scaled question ``[B, 2n + 1]``.
+
+        `simulator` is what may be asked in between, about the unscaled states ``[B, n]``; None where nothing is.
+        """
+        raise NotImplementedError
+
+    @property
+    def uses_feedback(self) -> bool:
+        """Whether a simulator tells the network something between iterations."""
+        return FEEDBACKS[self.config.feedback].observe is not None
+
+    def simulator(self, dynamics_fn: Dynamics | None) -> Simulator | None:
+        """What simulates between iterations, or None where feedback is off or no simulator is known."""
+        if not self.uses_feedback:
+            return None
+        if dynamics_fn is not None or self.problem is not None:
+            return Simulator(self.problem, dynamics_fn)
+        if self.needs_simulator:
+            raise ValueError(
+                "this model was trained with simulator feedback and has no simulator: set model.problem, "
+                "or pass dynamics_fn."
+            )
+        return None
+
+    def num_parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def check_states(self, current: Tensor, target: Tensor) -> None:
+        """Raise ``ValueError`` unless these are states ``[B, n]`` of one dtype."""
+        check_tensor(current, (None, self.config.state_dim), "current_state")
+        check_tensor(target, (len(current), self.config.state_dim), "target_state")
+        check_same_dtype(current, "current_state is", target, "target_state")
+
+    def scaled_inputs(self, current: Tensor, target: Tensor, time_remaining: Tensor | float | None) -> Tensor:
+        """Scaled current state, target state and time ``[B, 2n + 1]``; the whole horizon where no time is given."""
+        time = self.config.time_scale if time_remaining is None else time_remaining
+        time = torch.as_tensor(time, dtype=current.dtype, device=current.device).reshape(-1, 1)
+        if len(time) not in (1, len(current)):
+            raise ValueError(f"time_remaining needs one value or one an instance ({len(current)}), got {len(time)}.")
+        check_tensor(time, (None, 1), "time_remaining")
+        time = time.expand(len(current), 1) / self.config.time_scale
+        return torch.cat((current / self.state_scale, target / self.state_scale, time), -1)
+
+    def scaled_controls(self, controls: Tensor) -> Tensor:
+        """Controls ``[B, T, m]`` as ``[B, T·m]``, mapped from their bounds to [-1, 1]."""
+        return (2 * (controls - self.control_low) / (self.control_high - self.control_low) - 1).flatten(1)
+
+    def within_bounds(self, decoded: Tensor) -> Tensor:
+        """Controls ``[B, T, m]`` from what was decoded ``[B, T·m]``, inside their bounds by a tanh."""
+        unit = torch.tanh(decoded).unflatten(-1, (self.config.control_horizon, -1))
+        return self.control_low + (unit + 1) / 2 * (self.control_high - self.control_low)
+
+    def start_small(self, *decoders: nn.Linear) -> None:
+        """Begin near zero controls and with small refinements, by these last layers of decoders.
+
+        Otherwise the first steps run into the bounds, where clipping passes no gradient, and training stays there.
+        """
+        with torch.no_grad():
+            for decoder in decoders:
+                decoder.weight.mul_(self.config.initial_scale)
+                decoder.bias.mul_(self.config.initial_scale)

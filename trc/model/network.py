@@ -1,0 +1,203 @@
+"""Tiny Recursive Control: propose a control sequence, simulate it, refine it, with the same weights each time.
+
+:meth:`TinyRecursiveControl.iterates` is the whole method: encode the question, guess controls, and then as often as one
+likes simulate them, let the latent think about what came out, and decode a step. B is the batch, n and m the
+dimensions of state and control, T the horizon, d the width of the latent, h the attention heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..problems import Problem
+from .base import ControlNetwork, Iterates
+from .config import ModelConfig
+from .feedback import FEEDBACKS, Simulator
+from .layers import feedforward, norm, perceptron
+from .presets import Presets
+
+#: What is carried from one refinement to the next: ``(z,)``, or ``(z_H, z_L)``, each [B, d]. The first is decoded.
+Latents = tuple[Tensor, ...]
+
+
+class TinyRecursiveControl(Presets, ControlNetwork):
+    """A network of 0.1 to 2.6 million parameters that proposes and refines whole control sequences.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    problem : Problem, optional
+        The simulator behind the feedback. It is no parameter of the network; checkpoints keep its settings.
+
+    Examples
+    --------
+    >>> import torch, trc
+    >>> problem = trc.make_problem("double_integrator")
+    >>> model = trc.TinyRecursiveControl.create_medium(problem=problem)
+    >>> model.num_parameters()
+    530590
+    >>> x0, target = problem.sample(4, generator=torch.Generator().manual_seed(0))
+    >>> model(x0, target)["controls"].shape
+    torch.Size([4, 15, 1])
+    """
+
+    def __init__(self, config: ModelConfig, problem: Problem | None = None) -> None:
+        super().__init__(config, problem)
+        n, d, hidden = config.state_dim, config.latent_dim, config.hidden_dim
+        flat = config.control_horizon * config.control_dim
+        features = FEEDBACKS[config.feedback].size(n, config.control_dim, config.control_horizon)
+        self.encode_state = perceptron(2 * n + 1, hidden, d)
+        self.initial_controls = perceptron(d, hidden, flat)
+        self.initial_latents = nn.Module()  # z_H and z_L; with one level there is nothing to begin with
+        block = AttentionBlock if config.reasoning == "attention" else PlainBlock
+        self.blocks = nn.ModuleList(block(config) for _ in range(config.num_blocks))
+        self.embed_controls = nn.Linear(flat, d)
+        self.embed_error = nn.Linear(features, d)
+        self.encode_error = perceptron(features, d, d)
+        for name in ("z_H", "z_L") if config.use_two_level else ():
+            z = torch.randn(d)
+            if config.learnable_initial_latents:
+                self.initial_latents.register_parameter(name, nn.Parameter(z))
+            else:
+                self.initial_latents.register_buffer(name, z)
+        self.decode = perceptron(d + flat if config.decoder == "residual" else d, hidden, flat)
+        self.start_small(self.initial_controls[-1], self.decode[-1])
+
+    def iterates(
+        self, question: Tensor, current: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+    ) -> Iterates:
+        """The first guess and its refinements, from the scaled question [B, 2n + 1]; arguments as in the base class."""
+        z_0 = self.encode_state(question)  # [B, d]
+        controls = self.within_bounds(self.initial_controls(z_0))  # [B, T, m]
+        latents = self.first_latents(z_0)  # z, or z_H and z_L, each [B, d]
+        all_controls, all_latents, seen = [controls], [latents], []
+        for k in range(iterations):
+            features = None
+            if simulator is not None:
+                observe = FEEDBACKS[self.config.feedback].observe
+                seen.append(observe(simulator, current, target, controls, self.state_scale))
+                features = seen[-1].features  # [B, f]
+            if self.config.use_gradient_truncation and k > 0:  # the iterate itself and its simulation keep their graph
+                latents, controls = tuple(z.detach() for z in latents), controls.detach()
+                features = None if features is None else features.detach()
+            unit = self.scaled_controls(controls)  # [B, T·m]
+            latents = self.think(latents, self.context(z_0, unit, features))  # each [B, d]
+            controls = self.refine(latents[0], controls, unit)  # [B, T, m]
+            all_controls.append(controls)
+            all_latents.append(latents)
+        return Iterates(all_controls, all_latents, seen)
+
+    def first_latents(self, z_0: Tensor) -> Latents:
+        """One level begins with the problem's encoding [B, d], two with a ``z_H`` and ``z_L`` of their own."""
+        if not self.config.use_two_level:
+            return (z_0,)
+        return self.initial_latents.z_H.expand_as(z_0), self.initial_latents.z_L.expand_as(z_0)
+
+    def context(self, z_0: Tensor, unit: Tensor, features: Tensor | None) -> list[Tensor]:
+        """What each block needs of problem [B, d], controls [B, T·m] and feedback [B, f], once for all inner cycles."""
+        tokens = [z_0, self.embed_controls(unit)]  # each [B, d]
+        if features is not None:
+            tokens.append(self.encode_error(features) + self.embed_error(features))
+        stacked = torch.stack(tokens, 1)  # [B, 2 or 3, d]
+        return [block.context(stacked) for block in self.blocks]
+
+    def think(self, latents: Latents, context: list[Tensor]) -> Latents:
+        """The latents after one refinement's passes through the blocks.
+
+        One level: ``z`` passes `num_inner_cycles` times. Two: ``z_L``, to which ``z_H`` is added, passes `L_cycles`
+        times with the context in view, then ``z_H`` once, with ``z_L`` added and no context. Source:
+        Jolicoeur-Martineau (2025).
+        """
+        if not self.config.use_two_level:
+            (z,) = latents
+            for _ in range(self.config.num_inner_cycles):
+                z = self.through_blocks(z, context)
+            return (z,)
+        z_H, z_L = latents
+        for _ in range(self.config.L_cycles):
+            z_L = self.through_blocks(z_L + z_H, context)
+        nothing = z_H.new_zeros(len(z_H), 0, z_H.shape[-1])  # [B, 0, d]
+        return self.through_blocks(z_H + z_L, [block.context(nothing) for block in self.blocks]), z_L
+
+    def through_blocks(self, z: Tensor, context: list[Tensor]) -> Tensor:
+        """The latent [B, d] after all reasoning blocks, each with what it sees of the context."""
+        for block, seen in zip(self.blocks, context, strict=True):
+            z = block(z, seen)
+        return z
+
+    def refine(self, z: Tensor, controls: Tensor, unit: Tensor) -> Tensor:
+        """The next controls [B, T, m], from the latent [B, d] and the current ones (also scaled, [B, T·m])."""
+        if self.config.decoder == "full":
+            return self.within_bounds(self.decode(z))
+        residual = torch.tanh(self.decode(torch.cat((z, unit), -1))).view_as(controls)  # [B, T, m]
+        step = residual * (self.control_high - self.control_low) / 4  # at most half a symmetric bound
+        return (controls + step).clamp(self.control_low, self.control_high)
+
+
+class AttentionBlock(nn.Module):
+    """Attention and feed-forward, with residual connections, on a single latent.
+
+    Self-attention over one token would be a constant: its softmax is always 1 and the query and key weights never
+    learn. Here the latent is the one *query*; it attends to itself, to the context tokens, and to one zero key
+    and value. The zero key gives softmax a fixed point to compare with, without which the key bias would shift
+    all scores alike and cancel.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.latent_dim
+        self.num_heads, self.norm_first = config.num_heads, config.norm_first
+        self.norm_attention = norm(config)
+        self.query_key_value = nn.Linear(d, 3 * d)
+        self.attention_out = nn.Linear(d, d)
+        self.norm_feedforward = norm(config)
+        self.feedforward = feedforward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def context(self, tokens: Tensor) -> Tensor:
+        """Keys and values [B, S+1, 2, h, d/h] of context tokens [B, S, d] and of the zero token."""
+        d = tokens.shape[-1]
+        weight, bias = self.query_key_value.weight[d:], self.query_key_value.bias[d:]
+        tokens = self.norm_attention(tokens) if self.norm_first else tokens
+        return F.pad(F.linear(tokens, weight, bias), (0, 0, 0, 1)).unflatten(-1, (2, self.num_heads, -1))
+
+    def forward(self, z: Tensor, context: Tensor) -> Tensor:
+        """Update the latent [B, d] from itself and the context's keys and values."""
+        if self.norm_first:
+            z = z + self.dropout(self.attention_out(self.attend(self.norm_attention(z), context)))
+            return z + self.dropout(self.feedforward(self.norm_feedforward(z)))
+        z = self.norm_attention(z + self.dropout(self.attention_out(self.attend(z, context))))
+        return self.norm_feedforward(z + self.dropout(self.feedforward(z)))
+
+    def attend(self, z: Tensor, context: Tensor) -> Tensor:
+        """Attention [B, d] of the one query over itself, the context and the zero token."""
+        query, *itself = self.query_key_value(z).unflatten(-1, (3, self.num_heads, -1)).unbind(1)  # [B, h, d/h]
+        tokens = torch.cat((torch.stack(itself, 1).unsqueeze(1), context), 1)  # [B, S+2, 2, h, d/h]
+        keys, values = tokens.unbind(2)  # [B, S+2, h, d/h]
+        scores = (query.unsqueeze(1) * keys).sum(-1) / keys.shape[-1] ** 0.5  # [B, S+2, h]
+        return (scores.softmax(1).unsqueeze(-1) * values).sum(1).flatten(1)  # [B, d]
+
+
+class PlainBlock(nn.Module):
+    """A feed-forward with a residual connection; the context tokens are simply added to what it reads."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.norm = norm(config)
+        self.feedforward = feedforward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def context(self, tokens: Tensor) -> Tensor:
+        """The sum [B, d] of context tokens [B, S, d]."""
+        return tokens.sum(1)
+
+    def forward(self, z: Tensor, context: Tensor) -> Tensor:
+        """Update the latent [B, d] from itself and the context's sum."""
+        seen = z + context
+        if self.norm_first:
+            return z + self.dropout(self.feedforward(self.norm(seen)))
+        return self.norm(z + self.dropout(self.feedforward(seen)))

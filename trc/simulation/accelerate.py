@@ -1,0 +1,119 @@
+"""The one door to whatever makes a simulation fast.
+
+Each operation here has a plain twin in torch that a reader follows and that is always right. A *kernel* is a faster way
+to the same numbers; ``@KERNELS.register("states")`` registers what makes one for a problem. The door takes it where
+nothing forbids it: it is switched on, torch is in no mode that a kernel can't see, and on random inputs it gave the
+plain twin's numbers. A kernel that does not is refused with one warning, and the plain twin is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from ..common.registry import Registry
+from ..problems import Parameters, Problem
+from .step import random_inputs
+
+#: From a problem, states, controls and parameters to tensors.
+Operation = Callable[[Problem, Tensor, Tensor, Parameters], tuple[Tensor, ...]]
+
+#: The operations that can have a kernel, and what stands before the instances in the shape of their controls.
+OPERATIONS: dict[str, tuple[int, ...]] = {"states": (7,), "jacobians": ()}
+
+#: What makes the kernel of an operation for a problem, or None where it can't.
+KERNELS: Registry[Callable[[Problem], Operation | None]] = Registry("kernel")
+
+#: Instances that a kernel is tried on, and the difference that its sums may have from the plain twin's, by type.
+TRIED = 37
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
+
+_on = [os.environ.get("TRC_ACCELERATE", "1") not in ("0", "false", "no")]
+
+
+def accelerate(on: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Switch kernels on or off; the numbers are the same to rounding.
+
+    Parameters
+    ----------
+    on : bool
+        False takes the plain way everywhere, as does the environment variable ``TRC_ACCELERATE=0``.
+
+    Returns
+    -------
+    context manager
+        ``with trc.accelerate(False): ...`` switches back at its end.
+    """
+    switch_back = contextlib.ExitStack()
+    switch_back.callback(_on.__setitem__, 0, _on[0])
+    _on[0] = bool(on)
+    return switch_back
+
+
+def run(
+    operation: str, plain: Operation, problem: Problem, x: Tensor, u: Tensor, parameters: Parameters
+) -> tuple[Tensor, ...]:
+    """The operation by its kernel where there is one that may be taken, otherwise as it is written."""
+    tensors = (x, u, *(value for value in parameters.values() if isinstance(value, Tensor)))
+    fast = None
+    if _on[0] and operation in KERNELS and x.dtype in TOLERANCE and all(map(is_ordinary, tensors)):
+        fast = _trusted(operation, plain, problem, x.dtype)
+    return (fast or plain)(problem, x, u, parameters)
+
+
+def is_ordinary(tensor: Tensor) -> bool:
+    """Whether a tensor lies in the processor's memory, and no mode of torch wants to see what is done with it."""
+    return (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.is_cpu
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and torch._C._functorch.maybe_current_level() is None
+        and _get_current_dispatch_mode() is None
+    )
+
+
+def _trusted(operation: str, plain: Operation, problem: Problem, dtype: torch.dtype) -> Operation | None:
+    """The problem's kernel, made and tried once, or None."""
+    key = ("kernel", operation, dtype)
+    if key not in problem.cache:
+        kernel, wrong = None, ""
+        try:
+            kernel = KERNELS[operation](problem)
+            if kernel is not None:
+                wrong = _difference(operation, kernel, plain, problem, dtype)
+        except Exception as error:  # no compiler, for example; whatever a kernel raises, the plain way is right
+            wrong = f"it raises {type(error).__name__}: {' '.join(str(error).split()):.200}".rstrip(" .:")
+        if wrong:
+            warnings.warn(f"the kernel of {operation} for {problem.name} is not used: {wrong}.", stacklevel=4)
+        problem.cache[key] = None if wrong else kernel
+    return problem.cache[key]
+
+
+def _difference(operation: str, fast: Operation, plain: Operation, problem: Problem, dtype: torch.dtype) -> str:
+    """What is wrong with a kernel, on random inputs; empty if nothing is."""
+    x, u = random_inputs(problem, *OPERATIONS[operation], TRIED, dtype=dtype)
+    factors = torch.linspace(0.9, 1.1, TRIED, dtype=dtype)
+    off = 0.0
+    for parameters in (problem.parameters, {name: value * factors for name, value in problem.parameters.items()}):
+        wanted, found = plain(problem, x, u, parameters), tuple(fast(problem, x, u, parameters))
+        kinds = [[f"{list(tensor.shape)} of {tensor.dtype}" for tensor in tensors] for tensors in (found, wanted)]
+        if kinds[0] != kinds[1]:
+            return f"it gives {' and '.join(kinds[0])}, not {' and '.join(kinds[1])}"
+        off = max(off, *map(_distance, found, wanted))
+    return f"it is off by {off:.2g}" if off > TOLERANCE[dtype] else ""
+
+
+def _distance(found: Tensor, wanted: Tensor) -> float:
+    """Largest difference, over the largest number that is wanted; where both overflow alike there is none."""
+    size = wanted.where(wanted.isfinite(), 0).abs().amax().clamp_min(torch.finfo(wanted.dtype).tiny)
+    same = (found == wanted) | (found.isnan() & wanted.isnan())
+    return ((found - wanted).abs() / size).where(~same, 0).nan_to_num(torch.inf).amax().item()

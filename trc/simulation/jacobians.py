@@ -1,0 +1,135 @@
+"""Jacobians of a step: of many steps at once, and as the matrices of a linear problem."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from ..common.checks import all_finite, check_same_dtype, check_tensor
+from ..problems import Parameters, Problem, check_problem
+from .accelerate import run
+from .step import change_each, check_step, complete_parameters, random_inputs
+
+#: Jacobians are taken for this many states at once, so that memory does not grow with the operations of a step.
+CHUNK = 16_384
+
+#: Entries of the matrix from controls to states up to which a linear problem is rolled out as one product.
+LARGEST_RESPONSE = 2**18
+
+
+def step_jacobians(
+    problem: Problem, states: Tensor, controls: Tensor, parameters: Parameters | None = None
+) -> tuple[Tensor, Tensor]:
+    """Jacobians of one step, ``A = ∂f/∂x`` ``[..., n, n]`` and ``B = ∂f/∂u`` ``[..., n, m]``.
+
+    Parameters
+    ----------
+    problem : Problem
+    states, controls : Tensor ``[..., n]``, ``[..., m]``
+    parameters : mapping, optional
+        Scalars, or tensors with one value for each entry of the last leading dimension; the problem's own by default.
+
+    Raises
+    ------
+    ValueError
+        On wrong shapes or types, or if the numbers are not finite.
+    """
+    check_problem(problem)
+    shape = states.shape[:-1] if isinstance(states, Tensor) and states.ndim > 1 else (None,)
+    check_tensor(states, (*shape, problem.state_dim), f"states of {problem.name}")
+    check_tensor(controls, (*shape, problem.control_dim), "controls")
+    check_same_dtype(states, "states are", controls, "controls are")
+    check_step(problem)
+    given = complete_parameters(problem, parameters, states)
+    given = change_each(given, lambda value: value.detach().expand(shape).flatten())
+    x, u = states.detach().flatten(0, -2), controls.detach().flatten(0, -2)
+    return tuple(part.unflatten(0, shape) for part in run("jacobians", _in_chunks, problem, x, u, given))
+
+
+def _in_chunks(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """``A`` ``[N, n, n]`` and ``B`` ``[N, n, m]`` of N instances, some at a time."""
+    way, parts = _at_once if _can_be_at_once(problem) else _state_by_state, []
+    for start in range(0, len(x), CHUNK):
+        some = slice(start, start + CHUNK)
+        parts.append(way(problem, x[some], u[some], change_each(parameters, lambda value, some=some: value[some])))
+    A, B = zip(*parts, strict=True)
+    return torch.cat(A), torch.cat(B)
+
+
+def _can_be_at_once(problem: Problem) -> bool:
+    """Whether both ways agree, tried once: forwards torch sees through ``no_grad``, and not through every function."""
+    if "both ways agree" not in problem.cache:
+        x, u = random_inputs(problem, 3)
+        try:
+            pairs = zip(*(way(problem, x, u, problem.parameters) for way in (_at_once, _state_by_state)), strict=True)
+            agree = all(torch.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True) for one, other in pairs)
+        except NotImplementedError:
+            agree = False
+        problem.cache["both ways agree"] = agree
+    return problem.cache["both ways agree"]
+
+
+def _at_once(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """Every direction of every instance in one call of the step, differentiated forwards."""
+    n, k = problem.state_dim, problem.state_dim + problem.control_dim
+    with torch.inference_mode(False), torch.no_grad(), forward_ad.dual_level():
+        directions = torch.eye(k, dtype=x.dtype, device=x.device).repeat_interleave(len(x), 0)  # [k·N, k]
+        along_x, along_u = (part.clone() for part in directions.split((n, k - n), -1))
+        dual_x, dual_u = forward_ad.make_dual(x.repeat(k, 1), along_x), forward_ad.make_dual(u.repeat(k, 1), along_u)
+        y = problem.step(dual_x, dual_u, change_each(parameters, lambda value: value.repeat(k)))
+        slope = forward_ad.unpack_dual(y).tangent
+        J = torch.zeros_like(y) if slope is None else slope  # constant
+    return J.unflatten(0, (k, -1)).permute(1, 2, 0).split((n, k - n), -1)
+
+
+def _state_by_state(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """The same by one reverse pass a state, for a step that calls what torch can't differentiate forwards."""
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs = (x.clone().requires_grad_(), u.clone().requires_grad_())
+        y = problem.step(*inputs, parameters)
+        if not y.requires_grad:  # constant
+            y = y + 0 * inputs[0]
+        rows = [
+            torch.autograd.grad(y[:, i].sum(), inputs, retain_graph=True, materialize_grads=True)
+            for i in range(problem.state_dim)
+        ]
+    return tuple(torch.stack(row, -2) for row in zip(*rows, strict=True))
+
+
+def linear_response(problem: Problem, horizon: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
+    """States of a linear problem as ``x_0 Φ + u Γ``, trajectories flattened, in the dtype and on the device of `like`.
+
+    ``Φ`` is ``[n, (T+1)·n]`` and ``Γ`` ``[T·m, (T+1)·n]``. None where stepping is better: the matrices would be large,
+    or overflow.
+    """
+    n, m = problem.state_dim, problem.control_dim
+    if (horizon * m) ** 2 * n > LARGEST_RESPONSE:
+        return None
+    key = ("response", horizon, like.dtype, str(like.device), *problem.parameters.items())
+    if key not in problem.cache:
+        with torch.inference_mode(False), torch.no_grad():
+            A, B = linear_matrices(problem)
+            powers = [torch.eye(n, dtype=A.dtype, device=A.device)]
+            for _ in range(horizon):
+                powers.append(A @ powers[-1])
+            Phi = torch.stack(powers)  # (T+1, n, n)
+            Gamma = Phi.new_zeros(horizon + 1, n, horizon, m)
+            for t in range(1, horizon + 1):  # x_t = Σ_s A^(t-1-s) B u_s
+                Gamma[t, :, :t] = (Phi[:t].flip(0) @ B).permute(1, 0, 2)
+            both = [matrix.mT.contiguous().to(like) for matrix in (Phi.flatten(0, 1), Gamma.flatten(2).flatten(0, 1))]
+            problem.cache[key] = both if all(map(all_finite, both)) else None
+    return problem.cache[key]
+
+
+def linear_matrices(problem: Problem) -> tuple[Tensor, Tensor]:
+    """``A`` ``[n, n]`` and ``B`` ``[n, m]`` of a linear problem, float64; a ``ValueError`` if its step is another."""
+    generator = torch.Generator().manual_seed(0)
+    x, u = (
+        torch.randn(2, size, generator=generator, dtype=torch.float64, device=generator.device)
+        for size in (problem.state_dim, problem.control_dim)
+    )
+    A, B = (matrix[0] for matrix in step_jacobians(problem, x[:1], u[:1]))
+    if not torch.allclose(problem.step(x, u, problem.parameters), x @ A.mT + u @ B.mT, rtol=1e-9, atol=1e-12):
+        raise ValueError(f"{problem.name!r} says linear=True, but its step is not A x + B u; say linear=False.")
+    return A, B

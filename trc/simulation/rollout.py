@@ -1,0 +1,223 @@
+r"""Differentiable rollout of a problem's dynamics, with the discrete adjoint as its backward pass.
+
+Forward, the states are computed step by step without a graph. Backward, the Jacobians ``A_t = ∂f/∂x`` and
+``B_t = ∂f/∂u`` of *all* steps come out of one batched evaluation, and the costate runs backwards through them:
+
+.. math:: \lambda_t = \partial L/\partial x_t + A_t^\top \lambda_{t+1}, \qquad
+          \partial L/\partial u_t = B_t^\top \lambda_{t+1}.
+
+This is Pontryagin's costate recursion in discrete time. The rollout of a linear problem is one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..common.checks import all_finite, check_same_dtype, check_tensor
+from ..problems import Parameters, Problem, check_instances, check_problem
+from .accelerate import run
+from .jacobians import linear_response, step_jacobians
+from .step import change_each, check_step, complete_parameters
+
+Dynamics = Callable[[Tensor, Tensor], Tensor]
+
+
+def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters | None = None) -> Tensor:
+    """Simulate controls from initial states; differentiable in all three inputs.
+
+    Parameters
+    ----------
+    problem : Problem
+    initial : Tensor ``[B, n]``
+    controls : Tensor ``[B, T, m]``
+        Any number of steps ``T ≥ 1``; not clipped here.
+    parameters : mapping of str to float or Tensor, optional
+        Physical parameters, scalars or one value an instance ``[B]``; the problem's own by default.
+
+    Returns
+    -------
+    Tensor ``[B, T+1, n]``
+        The states, the initial one first.
+
+    Raises
+    ------
+    ValueError
+        On wrong shapes, unknown parameters, or if the states overflow (which step, how many instances).
+    RuntimeError
+        On a second derivative, which the adjoint does not have (the rollout of a linear problem has all of them).
+    """
+    check_problem(problem)
+    check_tensor(initial, (None, problem.state_dim), f"initial states of {problem.name}")
+    check_tensor(controls, (len(initial), "T", problem.control_dim), "controls")
+    check_same_dtype(initial, "initial states are", controls, "controls are")
+    check_step(problem)
+    given = complete_parameters(problem, parameters, initial)
+    own = all(not isinstance(value, Tensor) and value == problem.parameters[name] for name, value in given.items())
+    response = linear_response(problem, controls.shape[1], initial) if problem.linear and own else None
+    if response is None:
+        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+        numbers = {name: value for name, value in given.items() if name not in tensors}
+        states = _Rollout.apply(problem, numbers, tuple(tensors), initial, controls, *tensors.values()).transpose(0, 1)
+    else:
+        Phi, Gamma = response
+        states = torch.addmm(initial @ Phi, controls.flatten(1), Gamma).unflatten(1, (-1, problem.state_dim))
+    check_overflow(states.transpose(0, 1))
+    return states
+
+
+@dataclass(frozen=True)
+class Costate:
+    """What one simulation and one linearisation tell about controls.
+
+    Parameters
+    ----------
+    states : Tensor ``[B, T+1, n]``
+    cost : Tensor ``[B]``
+    costate : Tensor ``[B, T+1, n]``
+        ``λ_t = ∂J/∂x_t``, everything after step ``t`` taken into account.
+    gradient : Tensor ``[B, T, m]``
+        ``∂J/∂u``.
+    A, B : Tensor ``[B, T, n, n]``, ``[B, T, n, m]``
+        Jacobians of the steps.
+    """
+
+    states: Tensor
+    cost: Tensor
+    costate: Tensor
+    gradient: Tensor
+    A: Tensor
+    B: Tensor
+
+
+@torch.no_grad()
+def costate(
+    problem: Problem, initial: Tensor, controls: Tensor, target: Tensor, parameters: Parameters | None = None
+) -> Costate:
+    """Simulate controls and hand out the costate and the gradient of the cost, without a second pass.
+
+    Parameters
+    ----------
+    problem, initial, controls, parameters
+        As for :func:`rollout`.
+    target : Tensor ``[B, n]``
+    """
+    check_instances(problem, initial, target)
+    states = rollout(problem, initial, controls, parameters).transpose(0, 1)
+    u = controls.transpose(0, 1)
+    A, B = step_jacobians(problem, states[:-1], u, parameters)
+    adjoint, gradient = cost_gradient(problem, states, u, target, A, B)
+    cost = problem.cost(states.transpose(0, 1), controls, target)
+    check_tensor(cost, (None,), f"costs of {problem.name}")
+    return Costate(states.transpose(0, 1), cost, *(t.transpose(0, 1) for t in (adjoint, gradient, A, B)))
+
+
+def cost_gradient(
+    problem: Problem, states: Tensor, controls: Tensor, target: Tensor, A: Tensor, B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Costate ``[T+1, B, n]`` and gradient ``[T, B, m]`` of the problem's cost; all inputs time first."""
+    by_state, by_control = problem.cost.gradient(states, controls, target)
+    adjoint = costates(A, by_state)
+    return adjoint, by_control + control_gradient(B, adjoint)
+
+
+def costates(A: Tensor, grad: Tensor) -> Tensor:
+    """Run ``λ_t = grad_t + A_tᵀ λ_{t+1}`` backwards from ``λ_T = grad_T``; all ``[T+1, B, n]``."""
+    current = grad[-1].unsqueeze(-2)
+    found = [current]
+    for local, jacobian in zip(grad[:-1].unsqueeze(-2).flip(0).unbind(), A.flip(0).unbind(), strict=True):
+        current = torch.baddbmm(local, current, jacobian)
+        found.append(current)
+    return torch.stack(found[::-1]).squeeze(-2)
+
+
+def control_gradient(B: Tensor, adjoint: Tensor) -> Tensor:
+    """``B_tᵀ λ_{t+1}`` ``[T, B, m]``."""
+    return (B * adjoint[1:].unsqueeze(-1)).sum(-2)
+
+
+def _states(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters) -> tuple[Tensor]:
+    """States ``[T+1, B, n]`` of controls ``[T, B, m]``, one step after the other."""
+    states = [initial]
+    for u in controls:
+        states.append(problem.step(states[-1], u, parameters))
+    return (torch.stack(states),)
+
+
+class _Rollout(torch.autograd.Function):
+    """States ``[T+1, B, n]``, time first, so that a parameter of shape ``[B]`` broadcasts over all steps at once.
+
+    Of the parameters, `names` and `values` are the tensors, handed in one by one for torch to see; `numbers` the rest.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, problem: Problem, numbers: Parameters, names: tuple[str, ...], *tensors: Tensor) -> Tensor:
+        initial, controls, *values = tensors
+        sequence = controls.transpose(0, 1).contiguous()
+        parameters = numbers | dict(zip(names, values, strict=True))
+        (states,) = run("states", _states, problem, initial, sequence, parameters)
+        ctx.problem, ctx.numbers, ctx.names = problem, numbers, names
+        ctx.save_for_backward(states, *tensors)
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        states, *tensors = ctx.saved_tensors
+        _, controls, *values = tensors
+        parameters = ctx.numbers | dict(zip(ctx.names, values, strict=True))
+        needed = [name for name, need in zip(ctx.names, ctx.needs_input_grad[5:], strict=True) if need]
+        with torch.no_grad():
+            sequence = controls.transpose(0, 1).contiguous()
+            A, B = step_jacobians(ctx.problem, states[:-1], sequence, parameters)
+            adjoint = costates(A, grad)
+            by_control = control_gradient(B, adjoint).transpose(0, 1)
+            found = _parameter_gradients(ctx.problem, states[:-1], sequence, parameters, needed, adjoint[1:])
+        gradients = (adjoint[0], by_control, *found)
+        if torch.is_grad_enabled():  # someone wants to differentiate the gradients
+            gradients = _OnceOnly.apply(len(gradients), *gradients, grad, *tensors)
+        by_parameter = dict(zip(needed, gradients[2:], strict=True))
+        return None, None, None, *gradients[:2], *(by_parameter.get(name) for name in ctx.names)
+
+
+class _OnceOnly(torch.autograd.Function):
+    """Hands gradients on, tied to all that they depend on, so that differentiating them is an error and not a zero."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.clone() for tensor in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError(
+            "trc.rollout can be differentiated once only, its backward pass is the discrete adjoint; "
+            "for second derivatives call problem.step in a loop."
+        )
+
+
+def _parameter_gradients(
+    problem: Problem, states: Tensor, controls: Tensor, parameters: Parameters, needed: list[str], adjoint: Tensor
+) -> tuple[Tensor, ...]:
+    """``Σ_t (∂f/∂p)ᵀ λ_{t+1}`` for each needed parameter, in one reverse pass over all steps."""
+    if not needed:
+        return ()
+    with torch.enable_grad():
+        leaves = {name: parameters[name].detach().requires_grad_() for name in needed}
+        given = change_each({**parameters, **leaves}, lambda value: value.expand(states.shape[:-1]).flatten())
+        y = problem.step(states.flatten(0, 1), controls.flatten(0, 1), given)
+        return torch.autograd.grad(y, list(leaves.values()), adjoint.flatten(0, 1), materialize_grads=True)
+
+
+def check_overflow(states: Tensor) -> None:
+    """Raise ``ValueError`` if any state ``[T+1, B, n]`` is not finite."""
+    if all_finite(states):
+        return
+    bad = ~torch.isfinite(states).all(-1)  # (T+1, B)
+    step = int(bad.any(1).nonzero()[0])
+    raise ValueError(
+        f"the rollout overflows: at step {step} of {len(states) - 1} the first state is not finite, in the end in "
+        f"{int(bad.any(0).sum())} of {len(bad[0])} instances; use smaller controls, a smaller dt or closer states."
+    )

@@ -1,0 +1,212 @@
+"""A run on disk: its checkpoints, its statistics, and all that it needs to go on where it was interrupted."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ..common.files import write_text, writing
+from ..common.provenance import package_versions
+from ..model.checkpoints import CHECKPOINT_KEY, read_training_record, save_model
+from .config import History
+
+#: Optimizer states that are kept, tensors of the parameters' shapes and their count of steps.
+_STATES = ("step", "exp_avg", "exp_avg_sq")
+
+#: The file that a run goes on from.
+STATE = "training_state.safetensors"
+
+
+class RunFolder:
+    """``best_model``, ``last_model``, ``training_stats.json`` and ``training_curves.png`` of one run.
+
+    ``training_state.safetensors`` is the one file that a run goes on from; the others are written from the same
+    numbers and may be deleted at any time.
+
+    Parameters
+    ----------
+    path : str or Path
+    setup : dict
+        All that the run follows from, as plain JSON values; a folder with another run is refused.
+    """
+
+    def __init__(self, path: str | Path, setup: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self.setup = json.loads(json.dumps(setup))
+        self.best = self.path / "best_model.safetensors"
+        self.last = self.path / "last_model.safetensors"
+        self.stats = self.path / "training_stats.json"
+        self.curves = self.path / "training_curves.png"
+        self.state = self.path / STATE
+        self._held: int | None = None
+
+    def restore(
+        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
+    ) -> tuple[History, dict[str, Tensor]]:
+        """History and best weights so far; the modules and the optimizer are put where the run was interrupted.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds another run, or a state that can't be read.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"can't make the run's folder {self.path} ({error.strerror}); choose another.") from None
+        self._lock()
+        try:
+            return self._restored(modules, optimizer, fresh)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let other runs write into the folder again."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def _lock(self) -> None:
+        """Keep the folder for this run; the system lets it go with the process, however that ends."""
+        self._held = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise ValueError(f"another training is at work in {self.path}; choose another folder, or wait.") from None
+        except OSError:
+            pass  # a file system without locks
+
+    def _restored(
+        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
+    ) -> tuple[History, dict[str, Tensor]]:
+        if not self.state.is_file():
+            if self.best.is_file():
+                raise ValueError(f"{self.path} holds a model but no state to go on from; choose another folder.")
+            return History(), fresh
+        header, tensors = _read_state(self.state)
+        self._check_same_run(header["setup"])
+        try:
+            parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
+            for name, tensor in tensors.items():
+                part, _, rest = name.partition("/")
+                parts[part][rest] = tensor
+            history = History(**header["history"])
+            modules.load_state_dict(parts["best"])
+            self._save(modules, self.best, history)  # an interrupt may have come between the state and its copies
+            modules.load_state_dict(parts["weights"])
+            self._save(modules, self.last, history)
+            states: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in parts["optimizer"].items():
+                index, _, key = name.partition("/")
+                states.setdefault(int(index), {})[key] = tensor
+            optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _unreadable(self.state, error) from None
+        return history, parts["best"]
+
+    def keep(
+        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], history: History
+    ) -> None:
+        """Write everything after an epoch."""
+        tensors = {f"weights/{name}": tensor for name, tensor in modules.state_dict().items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{key}": state[key] for key in _STATES}
+        header = {"setup": self.setup, "history": asdict(history)}
+        # A tensor that stands under two names must be two tensors to be saved.
+        tensors = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+        }
+        with writing(self.state) as file:
+            file.write(safetensors.torch.save(tensors, {CHECKPOINT_KEY: json.dumps(header, sort_keys=True)}))
+        self._save(modules, self.last, history)
+        if history.without_progress() == 0:
+            self._save(modules, self.best, history)
+        self._write_stats(history, finished=False)
+
+    def finish(self, modules: nn.ModuleDict, history: History) -> None:
+        """Write the best weights, which the modules have now, and that the run is complete; draw its curves."""
+        from ..plots import save_png, training_curves  # matplotlib takes a second to import; few runs need it
+
+        self._save(modules, self.best, history)
+        self._write_stats(history, finished=True)
+        save_png(training_curves(history.train_loss, history.validation_loss), self.curves)
+
+    def _save(self, modules: nn.ModuleDict, path: Path, history: History) -> None:
+        save_model(
+            modules["model"],
+            path,
+            training={"setup": self.setup, "history": asdict(history)},
+            value_predictor=modules["value_predictor"] if "value_predictor" in modules else None,
+        )
+
+    def _write_stats(self, history: History, finished: bool) -> None:
+        stats = history.summary() | {
+            "finished": finished,
+            "history": asdict(history),
+            "setup": self.setup,
+            "versions": package_versions("torch", "numpy"),
+        }
+        write_text(self.stats, json.dumps(stats, indent=2, sort_keys=True) + "\n")
+
+    def _check_same_run(self, theirs: dict[str, Any]) -> None:
+        if theirs == self.setup:
+            return
+        differing = [
+            f"{name} ({_short(theirs.get(key, {}).get(name))} there, {_short(mine.get(name))} here)"
+            for key, mine in self.setup.items()
+            if isinstance(mine, dict)
+            for name in mine
+            if theirs.get(key, {}).get(name) != mine[name]
+        ]
+        raise ValueError(
+            f"{self.path} holds another run: it differs in {'; '.join(differing[:3]) or 'its model or data'}; "
+            "choose another folder, or remove this one."
+        )
+
+
+def epochs_done(path: str | Path) -> int:
+    """Epochs that the run in a folder has done; 0 where there is none."""
+    state = Path(path) / STATE
+    if not state.is_file():
+        return 0
+    return len(_read_state(state)[0]["history"]["train_loss"])
+
+
+def training_summary(checkpoint: str | Path) -> dict[str, float]:
+    """What a checkpoint of a run says of its training; nothing for one that was saved otherwise."""
+    history = read_training_record(checkpoint).get("history")
+    return History(**history).summary() if history else {}
+
+
+def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[CHECKPOINT_KEY])
+            if not {"setup", "history"} <= set(header):
+                raise ValueError("it is no state of a training")
+            return header, {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(
+        f"{path} is not a readable state of a training ({reason}); remove it and the models beside it to begin anew."
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value!r:.40}"
