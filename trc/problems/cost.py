@@ -120,13 +120,13 @@ class QuadraticCost(Cost):
         return running + self.final(states[..., -1, :], target)
 
     def gradient(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """``2 Q (x - x_g)``, at the end ``2 Q_f (x - x_g)``, and ``2 R u``; see :meth:`Cost.gradient`."""
+        """``2 Q (x - x_g)``, at the end ``2 Q_f (x - x_g)``, and ``2 R u``; see :meth:`.Cost.gradient`."""
         Q, R, Q_final = self.matrices(states)
         deviation = states - target
         return torch.cat((2 * deviation[:-1] @ Q, 2 * deviation[-1:] @ Q_final)), 2 * controls @ R
 
     def hessian(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """``2 Q`` and ``2 R`` on the diagonal, and ``2 Q_f``; see :meth:`Cost.hessian`."""
+        """``2 Q`` and ``2 R`` on the diagonal, and ``2 Q_f``; see :meth:`.Cost.hessian`."""
         Q, R, Q_final = self.matrices(states)
         return 2 * torch.block_diag(Q, R), 2 * Q_final
 
