@@ -1,7 +1,5 @@
 """The LQR generator: sample instances, solve them with an expert, save and load them as ``.npz``."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 import zlib

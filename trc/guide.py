@@ -4,8 +4,6 @@ Only what the guides call is here: loaders of tensors, a function of one's own f
 Everything else is easier to say with ``trc`` itself.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """Pictures of a run of one's own, in the style that all figures share."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

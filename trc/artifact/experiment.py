@@ -1,7 +1,5 @@
 """One object an experiment: its size, its seeds, what it trains, how that is judged, and the tables that it writes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -1,8 +1,7 @@
 """The fixed instances that experiments are judged on, with their optimum."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ class Instances:
         found["optimal_cost"] = self.optimal_cost
         return {name: values.unsqueeze(0) for name, values in found.items()}
 
-    def first(self, count: int) -> Instances:
+    def first(self, count: int) -> Self:
         """The first `count` of them, or all if there are fewer."""
         each = {f.name: getattr(self, f.name)[:count] for f in fields(self) if f.name != "problem"}
         return Instances(self.problem, **each)

@@ -1,7 +1,5 @@
 """From what happened to every instance under every seed to tidy tables: one row a seed, intervals, paired contrasts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self

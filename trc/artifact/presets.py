@@ -1,7 +1,5 @@
 """How large an experiment is, and the recipe that every variant of every experiment starts from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

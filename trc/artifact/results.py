@@ -1,7 +1,5 @@
 """Tidy results with provenance: CSV files beside a manifest that says how they were made and what they hold."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import json

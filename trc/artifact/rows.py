@@ -1,7 +1,5 @@
 """Rows of tidy tables, chosen by the values of their columns."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

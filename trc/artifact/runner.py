@@ -5,8 +5,6 @@ an error, and so is a value of another type. The executed notebook goes beside t
 timestamps scrubbed, so that the same run gives the same file.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import logging

@@ -6,8 +6,6 @@ below a figure or table: the command, the notebook, the commit of its inputs. Ea
 an ``.ipynb`` twin.
 """
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from pathlib import Path

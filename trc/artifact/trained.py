@@ -1,7 +1,5 @@
 """Trained models by recipe: trained once, and found again by any experiment and after any interruption."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

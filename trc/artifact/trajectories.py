@@ -1,7 +1,5 @@
 """Trajectories of a few instances as a tidy table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pandas as pd

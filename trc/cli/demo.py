@@ -1,7 +1,5 @@
 """``trc demo`` and ``trc doctor``: what it is, and whether it works here."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

@@ -1,7 +1,5 @@
 """``trc evaluate``, ``trc compare`` and ``trc refine``."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

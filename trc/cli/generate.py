@@ -1,7 +1,5 @@
 """``trc generate``: datasets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

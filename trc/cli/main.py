@@ -1,7 +1,5 @@
 """The group of commands, and how their errors are told."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

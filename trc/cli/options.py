@@ -1,7 +1,5 @@
 """What the commands share: kinds of values, options that several have, and what is imported before they run."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """``trc train`` and ``trc pipeline``."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

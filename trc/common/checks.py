@@ -1,7 +1,5 @@
 """Checks of input that every floor shares; each error is one sentence that says what was expected."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields

@@ -1,7 +1,5 @@
 """Reading and writing whole files: beside their place and renamed, so that nothing is ever half written."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

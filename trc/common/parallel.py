@@ -1,7 +1,5 @@
 """Independent pieces of work in several processes of one thread each; the results don't depend on their number."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

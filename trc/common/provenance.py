@@ -1,7 +1,5 @@
 """Where something came from: the project's folder, the commit of its sources, packages, processor."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 import sys

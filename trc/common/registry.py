@@ -1,7 +1,5 @@
 """What there is of a kind, by name: each thing is registered where it is written, inside the library or outside it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

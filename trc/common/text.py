@@ -1,7 +1,5 @@
 """Numbers and tables as the book prints them: from results to text, rounded in one place."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

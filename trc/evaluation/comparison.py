@@ -1,7 +1,5 @@
 """Models beside what knows nothing, beside saturated LQR and beside the optimum, on the same instances."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Metrics of controls, an instance at a time and together."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Metrics of a model: what it proposes for instances, simulated and judged by the problem's one cost."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

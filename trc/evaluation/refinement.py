@@ -1,7 +1,5 @@
 """How the iterates of one instance follow each other: whether every refinement helps, and how fast."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

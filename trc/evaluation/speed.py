@@ -1,7 +1,5 @@
 """How long a model takes and how much memory it needs, on the machine at hand."""
 
-from __future__ import annotations
-
 import resource
 import statistics
 import sys

@@ -3,8 +3,6 @@
 Source of the recipe: Agarwal et al. (2021), *Deep reinforcement learning at the edge of the statistical precipice*.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

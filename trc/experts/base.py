@@ -1,7 +1,5 @@
 """What an expert is: a function of a problem and a batch of instances that gives a trajectory of each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self

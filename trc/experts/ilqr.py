@@ -6,10 +6,9 @@ true dynamics with a line search. Instances are independent: each has its own st
 Sources: Li and Todorov (2004); Tassa, Mansard and Todorov (2014) for the bounds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -37,10 +36,10 @@ class _Iterate:
     controls: Tensor  # (T, b, m)
     cost: Tensor  # (b,)
 
-    def __getitem__(self, which: Tensor) -> _Iterate:
+    def __getitem__(self, which: Tensor) -> Self:
         return _Iterate(self.states[:, which], self.controls[:, which], self.cost[which])
 
-    def __setitem__(self, which: Tensor, new: _Iterate) -> None:
+    def __setitem__(self, which: Tensor, new: Self) -> None:
         self.states[:, which], self.controls[:, which], self.cost[which] = new.states, new.controls, new.cost
 
 

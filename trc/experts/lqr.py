@@ -4,8 +4,6 @@ On a linear problem whose bounds are not active this is the optimum. With active
 (linearised at the target), it is a good teacher and not the optimum. Source: Anderson and Moore (1990).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

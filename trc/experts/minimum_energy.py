@@ -1,7 +1,5 @@
 """The control of least energy that ends exactly at the target: a closed form for linear problems."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """What every network of the library has in common: what it is asked, what it answers, and whom it may ask."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A trained model as one ``.safetensors`` file: weights, and the configuration as JSON in the header."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

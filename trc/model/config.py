@@ -1,7 +1,5 @@
 """The strict, frozen configurations of the networks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -83,9 +81,9 @@ class NetworkConfig:
             value = getattr(self, field.name)
             if field.name in CHOICES:
                 check_choice(value, field.name, CHOICES[field.name])
-            elif field.type == "int":
+            elif field.type is int:
                 check_count(value, field.name)
-            elif field.type == "bool":
+            elif field.type is bool:
                 check_kind(value, bool, field.name, "say True or False")
         sizes = {"control_low": self.control_dim, "control_high": self.control_dim, "state_scale": self.state_dim}
         for name, size in sizes.items():

@@ -4,8 +4,6 @@ Each kind of feedback is one entry of :data:`FEEDBACKS`, a function registered b
 what it observes as one more context token; nothing else of the model knows the kinds apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """A plain feed-forward network: what the recursion has to be better than."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Self

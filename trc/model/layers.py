@@ -1,7 +1,5 @@
 """What the networks are built of: small perceptrons, normalisations, and initial weights by a seed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -5,8 +5,6 @@ likes simulate them, let the latent think about what came out, and decode a step
 dimensions of state and control, T the horizon, d the width of the latent, h the attention heads.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Ready-made recursive networks: the three sizes, with one level and with two, and what their parts weigh."""
 
-from __future__ import annotations
-
 from typing import Any, Self
 
 from ..problems import Problem

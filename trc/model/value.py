@@ -1,7 +1,5 @@
 """A value predictor: the cost of an iterate, read off the latent before anything is simulated."""
 
-from __future__ import annotations
-
 from typing import Self
 
 from torch import Tensor, nn

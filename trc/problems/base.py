@@ -4,8 +4,6 @@ A problem is a frozen dataclass with one method to write, :meth:`Problem.step`. 
 experts, datasets and training all follow from that step and the cost.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace

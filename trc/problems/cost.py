@@ -1,7 +1,5 @@
 """The one cost of a problem: what is minimised, taught, trained on and judged by."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 

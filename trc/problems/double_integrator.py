@@ -1,7 +1,5 @@
 """A mass on a line, pushed: the simplest problem whose optimum is known exactly."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

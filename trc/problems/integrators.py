@@ -1,7 +1,5 @@
 """From a vector field to one step of the dynamics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The problems by name: each file of this folder registers its own, and so may any other."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """The Van der Pol oscillator with a bounded force: small, nonlinear, and unstable where it matters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar

@@ -6,8 +6,6 @@ nothing forbids it: it is switched on, torch is in no mode that a kernel can't s
 plain twin's numbers. A kernel that does not is refused with one warning, and the plain twin is used.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import warnings

@@ -1,7 +1,5 @@
 """Jacobians of a step: of many steps at once, and as the matrices of a linear problem."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad

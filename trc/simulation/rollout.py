@@ -9,8 +9,6 @@ Forward, the states are computed step by step without a graph. Backward, the Jac
 This is Pontryagin's costate recursion in discrete time. The rollout of a linear problem is one matrix product.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

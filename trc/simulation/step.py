@@ -1,7 +1,5 @@
 """One call of a problem's step: checked once, with the physical parameters completed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch

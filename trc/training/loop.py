@@ -1,7 +1,5 @@
 """The loop itself: batches, steps, epochs, and where to go on after an interruption."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -13,8 +13,6 @@ A loss of one's own is a function of an :class:`Attempt` and the :class:`~trc.Tr
 ``@LOSSES.register("name")``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

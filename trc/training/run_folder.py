@@ -1,7 +1,5 @@
 """A run on disk: its checkpoints, its statistics, and all that it needs to go on where it was interrupted."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

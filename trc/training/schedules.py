@@ -1,7 +1,5 @@
 """Schedules of the learning rate: pure functions of how far training has come and of how it went."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Training on a dataset: the checks, and the problem, the data and the loss put together for the loop."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict

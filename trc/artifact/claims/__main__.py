@@ -1,7 +1,5 @@
 """Check every claim of the book: ``python -m trc.artifact.claims``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

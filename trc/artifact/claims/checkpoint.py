@@ -1,7 +1,5 @@
 """A committed model, evaluated again."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A statement that the committed results bear out, or not, and the numbers that it rests on."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """``book/claims.yml`` and ``book/promises.yml``, read strictly."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

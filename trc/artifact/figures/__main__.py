@@ -1,7 +1,5 @@
 """Make the paper's figures and tables, and their index: ``python -m trc.artifact.figures [NAME …]``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What happens between the first guess and the answer, and beyond it."""
 
-from __future__ import annotations
-
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes

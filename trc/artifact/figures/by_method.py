@@ -1,7 +1,5 @@
 """Methods side by side: how far they come, how far from home, and how they learned."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

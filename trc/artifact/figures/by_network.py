@@ -1,7 +1,5 @@
 """Networks that differ in one thing: what they are told, their cycles, their size, how long they were trained."""
 
-from __future__ import annotations
-
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure

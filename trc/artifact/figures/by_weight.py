@@ -1,7 +1,5 @@
 """Process supervision: the answer and the first guess by form and weight of the loss."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """Drawings that explain, not measure: the architecture of the network, with one latent and with two."""
 
-from __future__ import annotations
-
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """The files of a figure or a table, the same bytes every time, with a ``.json`` beside them that names the inputs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

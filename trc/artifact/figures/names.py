@@ -1,7 +1,5 @@
 """One name, colour and marker for each thing that is compared, the same in every figure and table."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 

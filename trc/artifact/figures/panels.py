@@ -1,7 +1,5 @@
 """What several figures are built of: panels by problem, intervals with one point a seed, bands, axes, the legend."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 

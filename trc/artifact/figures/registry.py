@@ -1,7 +1,5 @@
 """The figures and tables of the paper and the book: each is registered by a decorator where it is written."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from inspect import signature

@@ -1,7 +1,5 @@
 """The paper's tables, one function a table: tidy tables in, a table of text out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

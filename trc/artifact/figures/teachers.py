@@ -1,7 +1,5 @@
 """What the problems and their teachers look like: drawn by the book's pages themselves, from tables of their own."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
