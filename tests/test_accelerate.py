@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import trc
 from trc.simulation.accelerate import KERNELS, run
-from trc.simulation.rollout import _states
+from trc.simulation.rollout import plain_states
 
 
 def states(problem, x, u, parameters):
@@ -209,7 +209,7 @@ def test_what_a_kernel_cannot_see_passes_it_by(operation, mode):
 
     def plain(problem, x, u, parameters):
         asked.append(0)
-        return _states(problem, x, u, parameters) if u.ndim == 3 else (problem.step(x, u, parameters),)
+        return plain_states(problem, x, u, parameters) if u.ndim == 3 else (problem.step(x, u, parameters),)
 
     x, u = torch.rand(5, 3), torch.rand(*((8,) if operation == "states" else ()), 5, 2)
     mode(lambda x, u: run(operation, plain, problem, x, u, problem.parameters)[0], x, u)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..common.checks import check_count, check_real, check_tensor
 from ..problems import Problem, check_instances, check_problem
-from ..simulation import check_overflow, cost_gradient, step_jacobians
+from ..simulation import check_overflow, costate_and_gradient, step_jacobians
 from .base import EXPERTS, Trajectory
 from .lqr import lqr
 
@@ -147,7 +147,7 @@ def _improve(
     for iteration in range(max_iterations + 1):
         current, goal = now[active], target[active]
         A, B = step_jacobians(problem, current.states[:-1], current.controls)
-        _, gradient = cost_gradient(problem, current.states, current.controls, goal, A, B)
+        _, gradient = costate_and_gradient(problem, current.states, current.controls, goal, A, B)
         change = current.controls - problem.clip(current.controls - gradient)
         residual[active] = change.abs().amax((0, 2))
         going = residual[active] > tolerance

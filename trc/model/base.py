@@ -73,14 +73,14 @@ class ControlNetwork(nn.Module):
             trajectories, ``all_states`` ``[B, K, T+1, n]``.
         """
         self.check_states(current_state, target_state)
-        current, target = current_state.to(self.control_low.dtype), target_state.to(self.control_low.dtype)
+        initial, target = current_state.to(self.control_low.dtype), target_state.to(self.control_low.dtype)
         iterations = self.config.num_outer_cycles if iterations is None else check_count(iterations, "iterations", 0)
         simulator = self.simulator(dynamics_fn)
-        question = self.scaled_inputs(current, target, time_remaining)
-        controls, latents, seen = self.iterates(question, current, target, simulator, iterations)
+        question = self.scaled_inputs(initial, target, time_remaining)
+        controls, latents, seen = self.iterates(question, initial, target, simulator, iterations)
         output = {"controls": controls[-1]}
         if simulator is not None:
-            none = current.new_zeros(len(current), 0, self.config.state_dim)
+            none = initial.new_zeros(len(initial), 0, self.config.state_dim)
             output["errors"] = torch.stack([one.error for one in seen], 1) if seen else none
         if return_all_iterations:
             output["all_controls"] = torch.stack(controls, 1)
@@ -91,7 +91,7 @@ class ControlNetwork(nn.Module):
         return {name: tensor.to(current_state.dtype) for name, tensor in output.items()}
 
     def iterates(
-        self, question: Tensor, current: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+        self, question: Tensor, initial: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
     ) -> Iterates:
         """The first guess and `iterations` refinements, from the scaled question ``[B, 2n + 1]``.
 
@@ -121,21 +121,21 @@ class ControlNetwork(nn.Module):
         """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def check_states(self, current: Tensor, target: Tensor) -> None:
+    def check_states(self, initial: Tensor, target: Tensor) -> None:
         """Raise ``ValueError`` unless these are states ``[B, n]`` of one dtype."""
-        check_tensor(current, (None, self.config.state_dim), "current_state")
-        check_tensor(target, (len(current), self.config.state_dim), "target_state")
-        check_same_dtype(current, "current_state is", target, "target_state")
+        check_tensor(initial, (None, self.config.state_dim), "current_state")
+        check_tensor(target, (len(initial), self.config.state_dim), "target_state")
+        check_same_dtype(initial, "current_state is", target, "target_state")
 
-    def scaled_inputs(self, current: Tensor, target: Tensor, time_remaining: Tensor | float | None) -> Tensor:
-        """Scaled current state, target state and time ``[B, 2n + 1]``; the whole horizon where no time is given."""
+    def scaled_inputs(self, initial: Tensor, target: Tensor, time_remaining: Tensor | float | None) -> Tensor:
+        """Scaled initial state, target state and time ``[B, 2n + 1]``; the whole horizon where no time is given."""
         time = self.config.time_scale if time_remaining is None else time_remaining
-        time = torch.as_tensor(time, dtype=current.dtype, device=current.device).reshape(-1, 1)
-        if len(time) not in (1, len(current)):
-            raise ValueError(f"time_remaining needs one value or one an instance ({len(current)}), got {len(time)}.")
+        time = torch.as_tensor(time, dtype=initial.dtype, device=initial.device).reshape(-1, 1)
+        if len(time) not in (1, len(initial)):
+            raise ValueError(f"time_remaining needs one value or one an instance ({len(initial)}), got {len(time)}.")
         check_tensor(time, (None, 1), "time_remaining")
-        time = time.expand(len(current), 1) / self.config.time_scale
-        return torch.cat((current / self.state_scale, target / self.state_scale, time), -1)
+        time = time.expand(len(initial), 1) / self.config.time_scale
+        return torch.cat((initial / self.state_scale, target / self.state_scale, time), -1)
 
     def scaled_controls(self, controls: Tensor) -> Tensor:
         """Controls ``[B, T, m]`` as ``[B, T·m]``, mapped from their bounds to [-1, 1]."""

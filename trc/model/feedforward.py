@@ -88,7 +88,7 @@ class FeedForward(ControlNetwork):
         return cls.create(problem=problem, width=width, depth=depth, seed=seed)
 
     def iterates(
-        self, question: Tensor, current: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+        self, question: Tensor, initial: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
     ) -> Iterates:
         """The one guess from the scaled question ``[B, 2n + 1]``."""
         if iterations:

@@ -64,7 +64,7 @@ class TinyRecursiveControl(Presets, ControlNetwork):
         self.start_small(self.initial_controls[-1], self.decode[-1])
 
     def iterates(
-        self, question: Tensor, current: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+        self, question: Tensor, initial: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
     ) -> Iterates:
         """The first guess and its refinements, from the scaled question [B, 2n + 1]; arguments as in the base class."""
         z_0 = self.encode_state(question)  # [B, d]
@@ -75,7 +75,7 @@ class TinyRecursiveControl(Presets, ControlNetwork):
             features = None
             if simulator is not None:
                 observe = FEEDBACKS[self.config.feedback].observe
-                seen.append(observe(simulator, current, target, controls, self.state_scale))
+                seen.append(observe(simulator, initial, target, controls, self.state_scale))
                 features = seen[-1].features  # [B, f]
             if self.config.use_gradient_truncation and k > 0:  # the iterate itself and its simulation keep their graph
                 latents, controls = tuple(z.detach() for z in latents), controls.detach()

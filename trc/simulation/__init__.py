@@ -2,7 +2,16 @@
 
 from .accelerate import accelerate
 from .jacobians import linear_matrices, step_jacobians
-from .rollout import Costate, Dynamics, check_overflow, control_gradient, cost_gradient, costate, costates, rollout
+from .rollout import (
+    Costate,
+    Dynamics,
+    check_overflow,
+    control_gradient,
+    costate,
+    costate_and_gradient,
+    costate_recursion,
+    rollout,
+)
 
-__all__ = ["Costate", "Dynamics", "accelerate", "check_overflow", "control_gradient", "cost_gradient", "costate"]
-__all__ += ["costates", "linear_matrices", "rollout", "step_jacobians"]
+__all__ = ["Costate", "Dynamics", "accelerate", "check_overflow", "control_gradient", "costate"]
+__all__ += ["costate_and_gradient", "costate_recursion", "linear_matrices", "rollout", "step_jacobians"]

@@ -42,10 +42,10 @@ def step_jacobians(
     given = complete_parameters(problem, parameters, states)
     given = change_each(given, lambda value: value.detach().expand(shape).flatten())
     x, u = states.detach().flatten(0, -2), controls.detach().flatten(0, -2)
-    return tuple(part.unflatten(0, shape) for part in run("jacobians", _in_chunks, problem, x, u, given))
+    return tuple(part.unflatten(0, shape) for part in run("jacobians", plain_jacobians, problem, x, u, given))
 
 
-def _in_chunks(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+def plain_jacobians(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
     """``A`` ``[N, n, n]`` and ``B`` ``[N, n, m]`` of N instances, some at a time."""
     way, parts = _at_once if _can_be_at_once(problem) else _state_by_state, []
     for start in range(0, len(x), CHUNK):

@@ -108,22 +108,22 @@ def costate(
     states = rollout(problem, initial, controls, parameters).transpose(0, 1)
     u = controls.transpose(0, 1)
     A, B = step_jacobians(problem, states[:-1], u, parameters)
-    adjoint, gradient = cost_gradient(problem, states, u, target, A, B)
+    adjoint, gradient = costate_and_gradient(problem, states, u, target, A, B)
     cost = problem.cost(states.transpose(0, 1), controls, target)
     check_tensor(cost, (None,), f"costs of {problem.name}")
     return Costate(states.transpose(0, 1), cost, *(t.transpose(0, 1) for t in (adjoint, gradient, A, B)))
 
 
-def cost_gradient(
+def costate_and_gradient(
     problem: Problem, states: Tensor, controls: Tensor, target: Tensor, A: Tensor, B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Costate ``[T+1, B, n]`` and gradient ``[T, B, m]`` of the problem's cost; all inputs time first."""
     by_state, by_control = problem.cost.gradient(states, controls, target)
-    adjoint = costates(A, by_state)
+    adjoint = costate_recursion(A, by_state)
     return adjoint, by_control + control_gradient(B, adjoint)
 
 
-def costates(A: Tensor, grad: Tensor) -> Tensor:
+def costate_recursion(A: Tensor, grad: Tensor) -> Tensor:
     """Run ``λ_t = grad_t + A_tᵀ λ_{t+1}`` backwards from ``λ_T = grad_T``; all ``[T+1, B, n]``."""
     current = grad[-1].unsqueeze(-2)
     found = [current]
@@ -138,7 +138,7 @@ def control_gradient(B: Tensor, adjoint: Tensor) -> Tensor:
     return (B * adjoint[1:].unsqueeze(-1)).sum(-2)
 
 
-def _states(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters) -> tuple[Tensor]:
+def plain_states(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters) -> tuple[Tensor]:
     """States ``[T+1, B, n]`` of controls ``[T, B, m]``, one step after the other."""
     states = [initial]
     for u in controls:
@@ -157,7 +157,7 @@ class _Rollout(torch.autograd.Function):
         initial, controls, *values = tensors
         sequence = controls.transpose(0, 1).contiguous()
         parameters = numbers | dict(zip(names, values, strict=True))
-        (states,) = run("states", _states, problem, initial, sequence, parameters)
+        (states,) = run("states", plain_states, problem, initial, sequence, parameters)
         ctx.problem, ctx.numbers, ctx.names = problem, numbers, names
         ctx.save_for_backward(states, *tensors)
         return states
@@ -171,7 +171,7 @@ class _Rollout(torch.autograd.Function):
         with torch.no_grad():
             sequence = controls.transpose(0, 1).contiguous()
             A, B = step_jacobians(ctx.problem, states[:-1], sequence, parameters)
-            adjoint = costates(A, grad)
+            adjoint = costate_recursion(A, grad)
             by_control = control_gradient(B, adjoint).transpose(0, 1)
             found = _parameter_gradients(ctx.problem, states[:-1], sequence, parameters, needed, adjoint[1:])
         gradients = (adjoint[0], by_control, *found)
