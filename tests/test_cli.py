@@ -331,6 +331,19 @@ def test_what_a_file_registers_is_known_to_the_command(run, here, elsewhere):
     assert "puddle" in run("evaluate", "--checkpoint", "out/best_model.safetensors", "--test-data", data)
 
 
+def test_problem_that_lqr_cannot_solve_is_judged_without_it(run, here, elsewhere):
+    steep = PUDDLE.replace("self.dt * u", "self.dt * u * x.abs().sqrt()")  # no derivative at the target
+    elsewhere.write_text(steep.replace('teacher = "still"', 'teacher, starts = "still", ("zero",)'))
+    run("--import", elsewhere, "pipeline", 30, 1, "small", "--problem", "puddle", "--num-test", 10)
+    folder = here / "outputs" / "puddle_small"
+    model = folder / "best_model.safetensors"
+    assert "gap to saturated LQR  none: LQR can't solve this problem" in run("evaluate", "--checkpoint", model)
+    assert "saturated LQR is left out" in run("compare", "--checkpoint", model, "--num-eval-samples", 5)
+    assert "gap_to_lqr" not in json.loads((folder / "evaluation_results.json").read_text())["metrics"]
+    methods = json.loads((folder / "comparison_results.json").read_text())["methods"]
+    assert set(methods) == {"random", "zero", "untrained", "trained", "optimum"}
+
+
 @pytest.mark.parametrize("nested", [False, True], ids=["at the top", "nested"])
 def test_problem_of_a_file_is_solved_in_other_processes(here, elsewhere, nested):
     if nested:  # other processes can't find it

@@ -10,7 +10,7 @@ import trc
 from trc.datasets import ARRAYS
 from trc.model.checkpoints import load_value_predictor, read_training_record
 from trc.training import LOSSES, loop
-from trc.training.losses import iterate_costs
+from trc.training.losses import Objective, iterate_costs
 from trc.training.run_folder import RunFolder
 from trc.training.schedules import PLATEAU, learning_rate
 
@@ -423,18 +423,13 @@ def test_damaged_state_is_refused(tmp_path, double_integrator, data):
 def test_loss_that_explodes_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, double_integrator, data):
     good = tmp_path / "good"
     trc.train(tiny(double_integrator), data, output_dir=good, **RUN | {"epochs": 2}, schedule="none")
-    objective = trc.training.supervised.Objective
+    loss_of, calls = Objective.__call__, []
 
     def explode(*arguments):
-        loss_of, calls = objective(*arguments), []
+        calls.append(0)  # three steps and one validation an epoch
+        return loss_of(*arguments) * (math.nan if len(calls) == 10 else 1)
 
-        def loss(*batch):
-            calls.append(0)  # three steps and one validation an epoch
-            return loss_of(*batch) * (math.nan if len(calls) == 10 else 1)
-
-        return loss
-
-    monkeypatch.setattr("trc.training.supervised.Objective", explode)
+    monkeypatch.setattr(Objective, "__call__", explode)
     model, place = tiny(double_integrator), tmp_path / "run"
     with pytest.raises(ValueError, match=r"became nan in epoch 3; lower learning_rate .*best_model.safetensors has"):
         trc.train(model, data, output_dir=place, **RUN, schedule="none")

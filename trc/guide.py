@@ -6,7 +6,7 @@ Everything else is easier to say with ``trc`` itself.
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from .common.checks import check_choice, check_kind, check_tensor
 from .datasets import Dataset
-from .evaluation import RefinementMetrics, control_mse
+from .evaluation import refinement_metrics
+from .evaluation.metrics import control_mse
 from .model import Simulator, TinyRecursiveControl, ValuePredictor
 from .problems import Problem, QuadraticCost, make_problem
 from .simulation import Dynamics, rollout
 from .training import TrainingConfig
-from .training.losses import Cost, iterate_costs
+from .training.losses import Cost, Objective, iterate_costs
 from .training.supervised import check_dimensions, digest, train_on_tensors
 
-__all__ = [
-    "RefinementEvaluator",
-    "RefinementMetrics",
-    "create_data_loaders",
-    "create_value_predictor",
-    "load_dataset",
-    "simulate_vanderpol_torch",
-    "train",
-    "train_supervised",
-    "train_with_process_supervision",
-]
+__all__ = ["RefinementEvaluator", "RefinementMetrics", "create_data_loaders", "create_value_predictor", "load_dataset"]
+__all__ += ["simulate_vanderpol_torch", "train", "train_supervised", "train_with_process_supervision"]
 
 
 def load_dataset(
@@ -43,12 +35,7 @@ def load_dataset(
 ) -> tuple[TensorDataset, TensorDataset]:
     """Training and validation part of a dataset file, as tensors of initial states, targets and controls, float32.
 
-    Parameters
-    ----------
-    path : str or Path
-    validation_fraction : float
-    seed : int
-        Of the split.
+    The `seed` is that of the split; `validation_fraction` of the instances are held out.
     """
     validation, training = Dataset.load(path).split(validation_fraction, seed=seed)
     return tuple(
@@ -62,10 +49,8 @@ def create_data_loaders(
 ) -> tuple[DataLoader, DataLoader]:
     """Loaders of both parts; the training part is shuffled by a generator of its own."""
     generator = torch.Generator().manual_seed(seed)
-    return (
-        DataLoader(train_dataset, batch_size=batch_size, shuffle=True, generator=generator),
-        DataLoader(val_dataset, batch_size=batch_size),
-    )
+    training = DataLoader(train_dataset, batch_size=batch_size, shuffle=True, generator=generator)
+    return training, DataLoader(val_dataset, batch_size=batch_size)
 
 
 def train(
@@ -85,14 +70,12 @@ def train(
     model : TinyRecursiveControl
     train_loader, val_loader : DataLoader
         Of initial states, target states and controls; the first one's batch size is used.
-    epochs : int
-    lr : float
     device : str
         Where there is no GPU, ``"cuda"`` is answered with a warning and the CPU.
     output_dir : str or Path, optional
         As for :func:`trc.train`.
-    **options
-        Further fields of :class:`~trc.TrainingConfig`.
+    epochs, lr, **options
+        The learning rate and other fields of :class:`~trc.TrainingConfig`.
     """
     if options.get("loss", "cloning") != "cloning":
         raise ValueError("train is behaviour cloning; call train_with_process_supervision for another loss.")
@@ -100,7 +83,7 @@ def train(
     if config.state_weight and model.problem is None:
         raise ValueError("state_weight needs a model that was made with problem=: its dynamics say where controls go.")
     cost = None if model.problem is None else model.problem.cost
-    return _fit(model, (train_loader, val_loader), config, Simulator(model.problem), cost, output_dir=output_dir)
+    return _fit(Objective(model, config, Simulator(model.problem), cost), train_loader, val_loader, output_dir)
 
 
 def train_supervised(
@@ -127,36 +110,30 @@ def train_with_process_supervision(
 ) -> TinyRecursiveControl:
     """Cloning with the improvement reward over all iterates; the model comes back with its best weights.
 
+    A ``ValueError`` if neither `dynamics_fn` nor the model's problem says how to simulate, or neither `cost_params` nor
+    the problem what it costs.
+
     Parameters
     ----------
-    model : TinyRecursiveControl
-    train_loader, val_loader : DataLoader
+    model, train_loader, val_loader, epochs, lr, device, output_dir, **options
         As for :func:`train`.
     dynamics_fn : callable, optional
         Trajectories ``[B, T+1, n]`` from initial states and controls, differentiable; the model's problem by default.
         It also feeds the terminal error back to the model.
-    epochs : int
-    lr : float
     process_weight, value_weight : float
+        Of the reward, and of the loss of the value predictor.
     value_predictor : ValuePredictor, optional
+        Trained along.
     cost_params : dict, optional
         ``Q``, ``R`` and ``Q_final``, in place of the problem's own cost; recorded with the run.
-    device, output_dir, **options
-        As for :func:`train`.
-
-    Raises
-    ------
-    ValueError
-        If neither `dynamics_fn` nor the model's problem says how to simulate, or neither `cost_params` nor the problem
-        what it costs.
     """
     weights = {"process_weight": process_weight, "value_weight": value_weight}
     config = _config(train_loader, epochs, lr, device, {"loss": "process", **weights, **options})
     cost = _cost(model.problem, cost_params)
     if dynamics_fn is None and model.problem is None:
         raise ValueError("process supervision needs dynamics_fn, or a model that was made with problem=.")
-    kept = {"value_predictor": value_predictor, "output_dir": output_dir}
-    return _fit(model, (train_loader, val_loader), config, Simulator(model.problem, dynamics_fn), cost, **kept)
+    objective = Objective(model, config, Simulator(model.problem, dynamics_fn), cost, value_predictor)
+    return _fit(objective, train_loader, val_loader, output_dir)
 
 
 def simulate_vanderpol_torch(initial_state: Tensor, controls: Tensor, mu: float = 1.0, dt: float = 0.05) -> Tensor:
@@ -169,19 +146,28 @@ def create_value_predictor(latent_dim: int, size: str = "small") -> ValuePredict
     return ValuePredictor.create(latent_dim, size)
 
 
+@dataclass(frozen=True)
+class RefinementMetrics:
+    """Costs of all iterates, the first guess first, and their distances to an expert's controls, both ``[B, K+1]``."""
+
+    costs: Tensor
+    control_mse: Tensor | None = None
+
+    @property
+    def summary(self) -> dict[str, float | list[float]]:
+        """See :func:`trc.refinement_metrics`."""
+        return refinement_metrics(self.costs, self.control_mse)
+
+
 class RefinementEvaluator:
     """Measures how a model's iterates follow each other.
 
     Parameters
     ----------
-    model : TinyRecursiveControl
     problem : Problem, optional
         Its cost judges; the model's own by default.
-    dynamics_fn : callable, optional
-        Simulates in place of the problem's dynamics.
-    device : str
-    cost_params : dict, optional
-        ``Q``, ``R`` and ``Q_final``, in place of the problem's own cost.
+    dynamics_fn, cost_params : optional
+        In place of the problem's dynamics and cost; as for :func:`train_with_process_supervision`.
     """
 
     def __init__(
@@ -224,39 +210,11 @@ class RefinementEvaluator:
     def analyze_convergence(self, metrics: RefinementMetrics) -> dict[str, float]:
         """Shares in percent: ``pct_samples_improving``, ``pct_monotone``, and the ``convergence_rate``."""
         found = metrics.summary
-        percent = {"pct_samples_improving": "share_improving", "pct_monotone": "monotone_share"}
-        shares = {name: 100 * found[share] for name, share in percent.items()}
-        return shares | {"convergence_rate": found["convergence_rate"]}
-
-
-def _fit(
-    model: TinyRecursiveControl,
-    loaders: tuple[DataLoader, DataLoader],
-    config: TrainingConfig,
-    simulator: Simulator,
-    cost: Cost | None,
-    **options: Any,
-) -> TinyRecursiveControl:
-    training, validation = (_tensors(loader, model) for loader in loaders)
-    setup: dict[str, Any] = {"data": {"sha256": digest([*training, *validation])}}
-    if simulator.problem is not None or simulator.dynamics_fn is not None:
-        training, validation = (_with_outcome(tensors, simulator, cost) for tensors in (training, validation))
-        # A function has no name that could be compared; what it makes of the data has.
-        setup["simulator"] = {"sha256": digest(validation[3:])}
-    if isinstance(cost, QuadraticCost):
-        setup["cost"] = asdict(cost)
-    train_on_tensors(model, training, validation, config, simulator, cost, setup=setup, progress=True, **options)
-    return model
-
-
-@torch.no_grad()
-def _with_outcome(tensors: list[Tensor], simulator: Simulator, cost: Cost | None) -> list[Tensor]:
-    """Initial states, targets and controls, with what the controls cost and the states that they lead through."""
-    initial, target, controls = tensors
-    states = simulator(initial, controls)
-    if cost is None or states.ndim != 3:  # the losses that need more will say so
-        return [*tensors, states.new_zeros(len(states)), states]
-    return [*tensors, cost(states, controls, target), states]
+        return {
+            "pct_samples_improving": 100 * found["share_improving"],
+            "pct_monotone": 100 * found["monotone_share"],
+            "convergence_rate": found["convergence_rate"],
+        }
 
 
 def _config(loader: DataLoader, epochs: int, lr: float, device: str, options: dict[str, Any]) -> TrainingConfig:
@@ -265,16 +223,39 @@ def _config(loader: DataLoader, epochs: int, lr: float, device: str, options: di
     return TrainingConfig.from_options(**given, device=_device(device), **options)
 
 
-def _tensors(loader: DataLoader, model: TinyRecursiveControl) -> list[Tensor]:
-    """All that a loader holds, in the order of its dataset and the dtype of the model."""
+def _fit(
+    objective: Objective, train_loader: DataLoader, val_loader: DataLoader, output_dir: str | Path | None
+) -> TinyRecursiveControl:
+    training, validation = (_tensors(loader, objective) for loader in (train_loader, val_loader))
+    setup: dict[str, Any] = {"data": {"sha256": digest([*training[:3], *validation[:3]])}}
+    if validation[3:]:  # a function has no name that could be compared; what it makes of the data has
+        setup["simulator"] = {"sha256": digest(validation[3:])}
+    if isinstance(objective.cost, QuadraticCost):
+        setup["cost"] = asdict(objective.cost)
+    train_on_tensors(objective, training, validation, setup, output_dir, title="train")
+    return objective.model
+
+
+@torch.no_grad()
+def _tensors(loader: DataLoader, objective: Objective) -> list[Tensor]:
+    """All initial states, targets and controls of a loader, in the order of its dataset and the dtype of the model.
+
+    Where a simulator is known, also what the controls cost and the states that they lead through.
+    """
     check_kind(loader, DataLoader, "loader", "make it with create_data_loaders")
     rows = [loader.dataset[i] for i in range(len(loader.dataset))]
-    dtype = next(model.parameters()).dtype
+    dtype = next(objective.model.parameters()).dtype
     initial, target, controls = (torch.stack([row[i] for row in rows]).to(dtype) for i in range(3))
-    check_dimensions(model.config, initial, controls)
+    check_dimensions(objective.model.config, initial, controls)
     for name, tensor in (("initial states", initial), ("target states", target), ("controls", controls)):
         check_tensor(tensor, tuple(tensor.shape), f"{name} of the loader")
-    return [initial, target, controls]
+    simulator, cost = objective.simulator, objective.cost
+    if simulator.problem is None and simulator.dynamics_fn is None:
+        return [initial, target, controls]
+    states = simulator(initial, controls)
+    known = cost is not None and states.ndim == 3  # the losses that need more will say so
+    costs = cost(states, controls, target) if known else states.new_zeros(len(states))
+    return [initial, target, controls, costs, states]
 
 
 def _device(device: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
@@ -22,27 +23,18 @@ WIDTH = 7.0
 #: Colours of what is drawn side by side, safe for the colour-blind (Okabe and Ito).
 SHADES = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9")
 
-_RC = {
+_RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.labelsize": 8.5,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
     "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "text.color": INK,
     "lines.linewidth": 1.4,
     "legend.frameon": False,
     "legend.fontsize": 8,
@@ -53,6 +45,9 @@ _RC = {
     "svg.fonttype": "path",
     "pdf.fonttype": 42,
 }
+_RC |= dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK)
+_RC |= dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED)
+_RC |= dict.fromkeys(("axes.spines.top", "axes.spines.right"), False)
 
 #: What would differ from one drawing to the next.
 _UNDATED = {"png": ("Software",), "svg": ("Date",), "pdf": ("CreationDate", "ModDate")}
@@ -107,16 +102,11 @@ def training_curves(train_loss: Sequence[float], validation_loss: Sequence[float
 
 
 def refinement_panels(runs: Mapping[str, tuple[Tensor, Tensor | None]]) -> Figure:
-    """Four views of the refinement of one or more models.
+    """Four views of the refinement of models by name, each with costs and perhaps ``control_mse`` ``[B, K+1]``.
 
     Mean cost by iterate with a few single instances, the improvement of each refinement, the mean squared difference to
     the teacher's controls, and the distribution of what all refinements together take off each instance's cost; where
     they more than double it, it is drawn at -100 %.
-
-    Parameters
-    ----------
-    runs : mapping of name to (costs, control_mse)
-        Both ``[B, K+1]``, the second one optional.
     """
     import seaborn as sns  # it takes a second to import; most runs draw their training alone
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_choice
-from ..evaluation.refinement import iterate_metrics
+from ..evaluation.metrics import iterate_metrics
 from ..evaluation.statistics import bootstrap, interquartile_mean, ratio_of_means
 from ..problems import Problem
 from .rows import select
@@ -80,7 +80,7 @@ def outcome(
         (of the iterate before), ``monotone`` (1 if the cost has not risen up to this iterate, otherwise 0) and, if
         asked for, ``control_mse``.
     """
-    metrics = iterate_metrics(problem, initial, target, iterates)
+    metrics = iterate_metrics(problem, initial, target, iterates, teacher_controls)
     cost = metrics["cost"]
     rises = torch.nn.functional.pad(cost.diff(dim=1) > 0, (1, 0))
     metrics |= {
@@ -89,8 +89,6 @@ def outcome(
         "previous_cost": torch.cat((cost[:, :1], cost[:, :-1]), 1),
         "monotone": (rises.cumsum(1) == 0).double(),
     }
-    if teacher_controls is not None:
-        metrics["control_mse"] = (iterates - teacher_controls.to(iterates).unsqueeze(1)).square().mean((-1, -2))
     return [{name: values[:, k].unsqueeze(0) for name, values in metrics.items()} for k in range(cost.shape[1])]
 
 

@@ -4,11 +4,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
 
 import click
 import torch
 
+from ..common.checks import all_finite
 from ..common.parallel import single_thread
 from ..common.provenance import package_versions
 from ..datasets import evaluation_set, generate_dataset
@@ -35,12 +35,10 @@ def demo() -> None:
     start = time.perf_counter()
     with torch.no_grad():
         controls = model(initial, target)["controls"]
-    seconds = time.perf_counter() - start
-    ends = ["(" + ", ".join(f"{value:.2f}" for value in state[0].tolist()) + ")" for state in (initial, target)]
-    click.echo(
-        f"from {ends[0]} to {ends[1]}: controls {list(controls.shape)} in {1e3 * seconds:.0f} ms, "
-        f"{model.num_parameters():,} parameters, untrained"
-    )
+    took = f"{1e3 * (time.perf_counter() - start):.0f} ms"
+    begin, end = ("({:.2f}, {:.2f})".format(*state[0]) for state in (initial, target))
+    size = f"{model.num_parameters():,} parameters"
+    click.echo(f"from {begin} to {end}: controls {list(controls.shape)} in {took}, {size}, untrained")
 
     click.echo("\n2  training on saturated LQR, a small network, 20 epochs")
     data = generate_dataset(problem, 4000, seed=42)
@@ -68,18 +66,12 @@ def doctor() -> None:
     """Check this installation: versions, threads, device, and four checks of the model."""
     versions = package_versions("torch", "numpy", "pandas", "safetensors", "matplotlib")
     click.echo(f"python {platform.python_version()}, " + ", ".join(f"{name} {v}" for name, v in versions.items()))
-    click.echo(
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"torch uses {torch.get_num_threads()} threads"
-    )
+    threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    click.echo(f"{platform.system()} {platform.machine()}, {threads}")
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, and none is needed"
     click.echo(f"GPU: {cuda}")
-    checks: dict[str, Callable[[], str]] = {
-        "a forward pass": _forward,
-        "the simulator in the loop": _simulator,
-        "all sizes": _sizes,
-        "a configuration of one's own": _custom,
-    }
+    checks = {"a forward pass": _forward, "the simulator in the loop": _simulator}
+    checks |= {"all sizes": _sizes, "a configuration of one's own": _custom}
     failed = 0
     for name, check in checks.items():
         try:
@@ -97,7 +89,7 @@ def _forward() -> str:
     model = TinyRecursiveControl.create_medium(seed=0)
     output = model(torch.zeros(4, 2), torch.ones(4, 2), return_all_iterations=True)
     _expect(output["all_controls"].shape == (4, 4, 15, 1), "the iterates have another shape")
-    _expect(bool(torch.isfinite(output["controls"]).all()), "the controls are not finite")
+    _expect(all_finite(output["controls"]), "the controls are not finite")
     return "4 control sequences of 15 steps, 3 refinements"
 
 
@@ -110,10 +102,8 @@ def _simulator() -> str:
         simulated = rollout(problem, initial, output["all_controls"][:, 0])[:, -1] - target
         _expect(torch.allclose(output["errors"][:, 0], simulated, atol=1e-4), f"{name}: the fed-back error is another")
         output["errors"].square().sum().backward()
-        _expect(
-            all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None),
-            f"{name}: the gradient is not finite",
-        )
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        _expect(all(map(all_finite, gradients)), f"{name}: the gradient is not finite")
     return f"terminal errors and gradients through {', '.join(PROBLEMS)}"
 
 
@@ -125,9 +115,8 @@ def _sizes() -> str:
 
 
 def _custom() -> str:
-    model = TinyRecursiveControl.create_small(
-        state_dim=4, control_dim=2, control_horizon=20, latent_dim=32, num_heads=4, num_outer_cycles=5
-    )
+    size = {"state_dim": 4, "control_dim": 2, "control_horizon": 20}
+    model = TinyRecursiveControl.create_small(**size, latent_dim=32, num_heads=4, num_outer_cycles=5)
     shape = tuple(model(torch.zeros(3, 4), torch.ones(3, 4))["controls"].shape)
     _expect(shape == (3, 20, 2), f"the controls have the shape {shape}")
     return "4 states, 2 controls, 20 steps, 5 refinements"

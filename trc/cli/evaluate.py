@@ -14,7 +14,7 @@ from ..common.files import make_folder_of, write_text
 from ..common.parallel import single_thread
 from ..datasets import Dataset, evaluation_set, load_dataset
 from ..evaluation import compare as compare_methods
-from ..evaluation import measure_refinement, report
+from ..evaluation import judge_iterates, refinement_metrics, report
 from ..model import TinyRecursiveControl
 from ..model.checkpoints import load_model, read_training_record
 from ..training.run_folder import training_summary
@@ -98,21 +98,22 @@ def refine(checkpoint: Path, baseline: Path | None, iterations: int | None, outp
     make_folder_of(output)
     paths = _names([path for path in (checkpoint, baseline) if path is not None])
     judged = {name: read(path, by_teacher=True, **test) for name, path in paths.items()}
-    found = {}
+    panels, summaries = {}, {}
     for name, (model, data) in judged.items():
-        instances = data.initial_states, data.target_states, data.control_sequences
+        instances = data.initial_states, data.target_states
         with single_thread():
-            measured = found[name] = measure_refinement(model, model.problem, *instances, iterations)
-        columns = {"cost": measured.costs.mean(0), "control_mse": measured.control_mse.mean(0)}
-        table = pd.DataFrame(columns).rename_axis("iterate")
+            metrics = judge_iterates(model, model.problem, *instances, iterations, data.control_sequences)
+        panels[name] = metrics["cost"], metrics["control_mse"]
+        found = summaries[name] = refinement_metrics(*panels[name])
+        table = pd.DataFrame({"cost": found["iteration_costs"], "control_mse": found["control_mse"]})
+        table = table.rename_axis("iterate")
         click.echo(f"{name}\n{table.to_string(float_format='{:.4g}'.format)}")
         click.echo(
-            f"cost never rises on {measured.summary['monotone_share']:.1%} of {len(data):,} instances, "
-            f"last below first on {measured.summary['share_improving']:.1%}"
+            f"cost never rises on {found['monotone_share']:.1%} of {len(data):,} instances, "
+            f"last below first on {found['share_improving']:.1%}"
         )
-    panels = {name: (measured.costs, measured.control_mse) for name, measured in found.items()}
     save_png(refinement_panels(panels), output)
-    _write(output.with_suffix(".json"), {name: measured.summary for name, measured in found.items()})
+    _write(output.with_suffix(".json"), summaries)
     click.echo(f"drawn: {output}")
 
 
@@ -121,7 +122,7 @@ def read(
 ) -> tuple[TinyRecursiveControl, Dataset]:
     """A checkpoint's model, which must know its problem, and the instances that it is judged on.
 
-    They are a dataset of that problem; without one the fixed test set, solved by LQR or by the model's teacher.
+    They are a dataset of that problem; without one the fixed test set, solved by LQR where it can, or by the teacher.
     """
     model = load_model(path)
     if model.problem is None:
@@ -131,7 +132,10 @@ def read(
     if test_data is None:
         setup = read_training_record(path).get("setup") or {}
         teacher = (setup.get("data") or {}).get("expert", model.problem.teacher)
-        data = evaluation_set(model.problem, expert=teacher if by_teacher else "lqr")
+        try:
+            data = evaluation_set(model.problem, expert=teacher if by_teacher else "lqr")
+        except ValueError:  # a problem that LQR can't solve
+            data = evaluation_set(model.problem, expert=teacher)
     else:
         data = load_dataset(test_data)
         data.check_problem(model.problem)
@@ -142,18 +146,19 @@ def evaluate_model(
     checkpoint: Path, model: TinyRecursiveControl, test: Dataset, output: Path | None, iterations: int | None = None
 ) -> None:
     """Judge a checkpoint's model, print the results and write them."""
-    problem, instances = model.problem, (test.initial_states, test.target_states)
+    problem = model.problem
     with single_thread():
-        results = report(model, problem, *instances, expert_controls=test.control_sequences, iterations=iterations)
+        results = report(model, test.initial_states, test.target_states, test.control_sequences, iterations)
     results["training"] = training_summary(checkpoint)
     found, speed = results["metrics"], results["speed"]
+    to_lqr = f"{found['gap_to_lqr']:.3%}" if "gap_to_lqr" in found else "none: LQR can't solve this problem"
+    single = f"median {found['gap_median']:.3%}, 99th percentile {found['gap_p99']:.3%}"
+    threshold = f"threshold {problem.success_threshold:g} (the optimum: {found['optimum_success']:.1%})"
     click.echo(
         f"{len(test):,} instances of {problem.name}\n"
-        f"  gap to the optimum    {found['gap']:.3%} of the mean cost (median {found['gap_median']:.3%}, "
-        f"99th percentile {found['gap_p99']:.3%})\n"
-        f"  gap to saturated LQR  {found['gap_to_lqr']:.3%}\n"
-        f"  success               {found['success']:.1%}, threshold {problem.success_threshold:g} "
-        f"(the optimum: {found['optimum_success']:.1%})\n"
+        f"  gap to the optimum    {found['gap']:.3%} of the mean cost ({single})\n"
+        f"  gap to saturated LQR  {to_lqr}\n"
+        f"  success               {found['success']:.1%}, {threshold}\n"
         f"  terminal error        {found['terminal_error']:.4g}, "
         f"{found['error_reduction']:.1%} less than random controls"
     )
@@ -181,11 +186,12 @@ def compare_models(
             models, problem, test.initial_states, test.target_states, generator=torch.Generator().manual_seed(seed)
         )
     shown = pd.DataFrame({name: table[column].map(form.format) for name, (column, form) in COLUMNS.items()})
-    shown["cost IQM [95 %]"] = [
-        f"{row.cost_iqm:.2f} [{row.cost_low:.2f}, {row.cost_high:.2f}]" for row in table.itertuples()
-    ]
+    interval = "{0.cost_iqm:.2f} [{0.cost_low:.2f}, {0.cost_high:.2f}]"
+    shown["cost IQM [95 %]"] = [interval.format(row) for row in table.itertuples()]
     click.echo(f"{len(test):,} instances of {problem.name}; gap to the optimum, error against random controls")
     click.echo(shown.to_string())
+    if "lqr" not in table.index:
+        click.echo("saturated LQR is left out: it can't solve this problem")
     if output is not None:
         methods = json.loads(table.to_json(orient="index", double_precision=15))
         _write(output, {"problem": problem.to_dict(), "num_instances": len(test), "seed": seed, "methods": methods})

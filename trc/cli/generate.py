@@ -10,7 +10,7 @@ from ..common.parallel import can_be_sent
 from ..datasets import CHUNK, TRAINING_SEED, Dataset, generate_dataset, load_dataset
 from ..experts import EXPERTS
 from ..problems import Problem, make_problem
-from .options import FOLDER, Output, Registered, Setting, jobs_option, problem_option
+from .options import FOLDER, OneOf, Output, Setting, jobs_option, problem_option
 
 #: Name of a dataset in its folder.
 DATASET = "lqr_dataset.npz"
@@ -22,7 +22,7 @@ DATASET = "lqr_dataset.npz"
 @click.option("--num-steps", type=int, help="Number of control steps T.")
 @click.option("--time-horizon", type=float, help="Length of the horizon in seconds.")
 @click.option("--num-samples", default=10_000, help="How many instances.")
-@click.option("--expert", type=Registered(EXPERTS), default="lqr", help="Who solves them.")
+@click.option("--expert", type=OneOf(EXPERTS), default="lqr", help="Who solves them.")
 @click.option("--seed", default=TRAINING_SEED, help="Same seed, same bytes; 123 is the test set's.")
 @click.option("--scale", default=1.0, help="Widens the box of initial states.")
 @click.option("--output-dir", type=FOLDER, help=f"Folder of the dataset, which is called {DATASET} there.")
@@ -44,30 +44,19 @@ def generate(
     """
     if output is not None and output_dir is not None:
         raise click.UsageError("give --output-dir or --output, not both.")
-    path = output or (output_dir or Path("data") / problem) / DATASET
-    find_or_generate(problem_of(problem, dict(settings), num_steps, time_horizon), path, **choices)
-
-
-def problem_of(name: str, settings: dict[str, Any], num_steps: int | None, time_horizon: float | None) -> Problem:
-    """The problem as the options describe it; a time horizon in seconds sets the length of a step."""
-    if wrong := sorted({"name", "self"} & set(settings)):
-        raise ValueError(f"problem {name!r} has no setting {wrong[0]!r}.")
-    if num_steps is not None:
-        settings = settings | {"horizon": num_steps}
-    problem = make_problem(name, **settings)
-    return problem if time_horizon is None else problem.replace(dt=time_horizon / problem.horizon)
+    if wrong := sorted({"name", "self"} & {name for name, _ in settings}):
+        raise ValueError(f"problem {problem!r} has no setting {wrong[0]!r}.")
+    length = {} if num_steps is None else {"horizon": num_steps}
+    made = make_problem(problem, **dict(settings) | length)
+    if time_horizon is not None:
+        made = made.replace(dt=time_horizon / made.horizon)
+    find_or_generate(made, output or (output_dir or Path("data") / problem) / DATASET, **choices)
 
 
 def find_or_generate(
     problem: Problem, path: Path, *, num_samples: int, seed: int, expert: str, scale: float = 1.0, jobs: int = 1
 ) -> Dataset:
-    """The dataset at `path`, made if it is not there yet.
-
-    Raises
-    ------
-    ValueError
-        If another dataset is there.
-    """
+    """The dataset at `path`, made if it is not there yet; another dataset there is a ``ValueError``."""
     wanted = {"problem": problem.to_dict(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
     if path.exists():
         data = load_dataset(path)
@@ -87,7 +76,6 @@ def find_or_generate(
     many = num_samples > CHUNK
     data = generate_dataset(problem, num_samples, seed=seed, expert=expert, scale=scale, jobs=jobs, progress=many)
     data.save(path)
-    click.echo(
-        f"{len(data):,} instances of {problem.name}, solved by {expert}, mean cost {data.costs.mean():.4g}: {path}"
-    )
+    solved = f"{len(data):,} instances of {problem.name}, solved by {expert}"
+    click.echo(f"{solved}, mean cost {data.costs.mean():.4g}: {path}")
     return data

@@ -53,13 +53,7 @@ for command in (generate, train, evaluate, compare, refine, demo, doctor, pipeli
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; what is wrong is told in one line, with exit status 2.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Those of the process by default.
-    """
+    """Run the command, by default with the process's arguments; what is wrong is told in one line, exit status 2."""
     try:
         trc.main(arguments, prog_name="trc", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -4,13 +4,12 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..common.registry import Registry
 from ..problems import PROBLEMS, problem_name
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -32,19 +31,19 @@ class Output(click.Path):
         return path
 
 
-class Registered(click.Choice):
-    """A name in a registry as it is when the command runs: what was imported before is known."""
+class OneOf(click.Choice):
+    """One of the names in a registry, say, as it is when the command runs: what was imported before is known."""
 
-    def __init__(self, registry: Registry[Any]) -> None:
-        self.registry, self.case_sensitive = registry, True
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names, self.case_sensitive = names, True
 
     @property
     def choices(self) -> tuple[str, ...]:
         """The names that there are now."""
-        return tuple(self.registry)
+        return tuple(self.names)
 
 
-class ProblemName(Registered):
+class ProblemName(OneOf):
     """The name of a problem; hyphens and its other spellings are understood."""
 
     def __init__(self) -> None:
@@ -82,8 +81,17 @@ def options(*decorators: Callable) -> Callable:
     return decorate
 
 
+def field_option(
+    config: type, choices: Mapping[str, Iterable[str]], field: str, help: str, *names: str, **otherwise: Any
+) -> Callable:
+    """The option for a field of a configuration, with its type, default and choices unless it is said otherwise."""
+    found = config.__dataclass_fields__[field]
+    kind = OneOf(choices[field]) if field in choices else found.type
+    settings = {"type": kind, "default": found.default, "is_flag": kind is bool, "help": help}
+    return click.option(*(names or ["--" + field.replace("_", "-")]), field, **settings | otherwise)
+
+
 problem_option = click.option("--problem", type=ProblemName(), default="double_integrator", help="Which problem.")
-seed_option = click.option("--seed", default=0, help="Of the initial weights, the split and the batches.")
 jobs_option = click.option("--jobs", default=2, help="Processes that solve instances; the numbers don't depend on it.")
 
 
@@ -91,11 +99,7 @@ def import_first(name: str) -> None:
     """Import a file or module of the user's: what it registers is known from then on.
 
     Its folder is put at the end of the module path, so that worker processes, which get the same path, find it too.
-
-    Raises
-    ------
-    ValueError
-        If it can't be imported, or if its name is another module's.
+    If it can't be imported, or its name is another module's, it is a ``ValueError``.
     """
     path = Path(name)
     from_file = path.suffix == ".py"

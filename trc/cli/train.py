@@ -1,6 +1,7 @@
 """``trc train`` and ``trc pipeline``."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,65 +10,68 @@ import click
 from ..common.checks import check_count
 from ..datasets import TEST_SEED, TRAINING_SEED, Dataset, load_dataset
 from ..experts import EXPERTS
-from ..model import FEEDBACKS, SIZES, TinyRecursiveControl, ValuePredictor
+from ..model import SIZES, ModelConfig, TinyRecursiveControl, ValuePredictor
 from ..model.checkpoints import load_model
-from ..model.config import CHOICES, TRM_STYLE
+from ..model.config import CHOICES as MODEL_CHOICES
+from ..model.config import TRM_STYLE
 from ..problems import make_problem
-from ..training import LOSSES, SCHEDULES, TrainingConfig
+from ..training import LOSSES, TrainingConfig
 from ..training import train as train_network
-from ..training.config import OPTIMIZERS, REFERENCES
+from ..training.config import CHOICES as TRAINING_CHOICES
 from ..training.run_folder import epochs_done
 from .evaluate import compare_models, evaluate_model
 from .generate import DATASET, find_or_generate
-from .options import FILE, FOLDER, ProblemName, Registered, jobs_option, options, problem_option, seed_option
+from .options import FILE, FOLDER, OneOf, ProblemName, field_option, jobs_option, options, problem_option
 
 #: Losses of the library without a process weight; one that is registered elsewhere may have one.
 UNWEIGHTED = ("cloning", "trajectory")
 
+#: Options that are fields of the configurations; what isn't given of the network is as in its preset.
+of_model = partial(field_option, ModelConfig, MODEL_CHOICES, default=None)
+of_training = partial(field_option, TrainingConfig, TRAINING_CHOICES)
+
+seed_option = of_training("seed", "Of the initial weights, the split and the batches.")
+
 model_options = options(
-    click.option("--model-size", type=click.Choice(SIZES), default="medium", help="Preset."),
-    click.option("--use-two-level", is_flag=True, default=None, help="Two latents z_H and z_L in place of one."),
+    click.option("--model-size", type=OneOf(SIZES), default="medium", help="Preset."),
+    of_model("use_two_level", "Two latents z_H and z_L in place of one."),
     click.option(
         "--trm-style", is_flag=True, help="Two levels with SwiGLU, RMSNorm, norms last, fixed initial latents."
     ),
-    click.option("--num-outer-cycles", "--H-cycles", type=int, help="Refinements K; with two levels, H-cycles."),
-    click.option("--num-inner-cycles", type=int, help="Passes of the blocks in one refinement."),
-    click.option("--L-cycles", "L_cycles", type=int, help="Updates of z_L in one H-cycle."),
-    click.option("--latent-dim", type=int, help="Width of the latent."),
-    click.option("--hidden-dim", type=int, help="Width of the encoders' and decoders' hidden layers."),
-    click.option("--num-blocks", type=int, help="Reasoning blocks."),
-    click.option("--num-heads", type=int, help="Attention heads."),
-    click.option("--feedback", type=Registered(FEEDBACKS), help="What the simulator tells between iterations."),
-    click.option("--decoder", type=click.Choice(CHOICES["decoder"]), help="A step of the controls, or all anew."),
-    click.option("--reasoning", type=click.Choice(CHOICES["reasoning"]), help="Attention, or plain blocks."),
-    click.option("--dropout", type=float, help="Share of the blocks' updates dropped in training."),
-    click.option("--use-gradient-truncation", is_flag=True, default=None, help="Cut the graph between refinements."),
+    of_model("num_outer_cycles", "Refinements K; with two levels, H-cycles.", "--num-outer-cycles", "--H-cycles"),
+    of_model("num_inner_cycles", "Passes of the blocks in one refinement."),
+    of_model("L_cycles", "Updates of z_L in one H-cycle."),
+    of_model("latent_dim", "Width of the latent."),
+    of_model("hidden_dim", "Width of the encoders' and decoders' hidden layers."),
+    of_model("num_blocks", "Reasoning blocks."),
+    of_model("num_heads", "Attention heads."),
+    of_model("feedback", "What the simulator tells between iterations."),
+    of_model("decoder", "A step of the controls, or all anew."),
+    of_model("reasoning", "Attention, or plain blocks."),
+    of_model("dropout", "Share of the blocks' updates dropped in training."),
+    of_model("use_gradient_truncation", "Cut the graph between refinements."),
 )
 
 training_options = options(
-    click.option("--batch-size", default=64, help="Instances a step."),
-    click.option("--lr", "--learning-rate", "learning_rate", default=1e-3, help="At the start."),
-    click.option(
-        *("--scheduler", "schedule"), type=Registered(SCHEDULES), default="cosine", help="How the learning rate falls."
+    of_training("batch_size", "Instances a step."),
+    of_training("learning_rate", "At the start.", "--lr", "--learning-rate"),
+    of_training("schedule", "How the learning rate falls.", "--scheduler"),
+    of_training("warmup", "Share of the steps in which it first rises."),
+    of_training("optimizer", "Of the weights."),
+    of_training("patience", "Stop after so many epochs without a lower validation loss; 0 never does."),
+    of_training("loss", "Cloning by default, process if a process weight is given.", default=None),
+    of_training("state_weight", "Weight of cloning the teacher's states too."),
+    of_training(
+        "process_weight", "Weight of the term in the costs of all iterates; 0.1 if the loss has one.", default=None
     ),
-    click.option("--warmup", default=0.0, help="Share of the steps in which it first rises."),
-    click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adamw", help="Of the weights."),
-    click.option(
-        "--patience", default=0, help="Stop after so many epochs without a lower validation loss; 0 never does."
-    ),
-    click.option("--loss", type=Registered(LOSSES), help="Cloning by default, process if a process weight is given."),
-    click.option("--state-weight", default=0.0, help="Weight of cloning the teacher's states too."),
-    click.option(
-        "--process-weight", type=float, help="Weight of the term in the costs of all iterates; 0.1 if the loss has one."
-    ),
-    click.option("--reference", type=click.Choice(REFERENCES), default="first", help="Of the improvement reward."),
-    click.option("--discount", default=0.9, help="Of the discounted loss."),
+    of_training("reference", "Of the improvement reward."),
+    of_training("discount", "Of the discounted loss."),
     click.option("--use-value-predictor", is_flag=True, help="Train a predictor of the cost along."),
-    click.option("--value-weight", type=float, help="Weight of its loss.  [default: 0.01]"),
-    click.option("--weight-decay", default=0.0, help="Of the weights."),
-    click.option("--max-grad-norm", default=1.0, help="Gradients are clipped to it."),
+    of_training("value_weight", f"Weight of its loss.  [default: {TrainingConfig.value_weight}]", default=None),
+    of_training("weight_decay", "Of the weights."),
+    of_training("max_grad_norm", "Gradients are clipped to it."),
     seed_option,
-    click.option("--device", default="cpu", help="cpu or cuda."),
+    of_training("device", "cpu or cuda.", type=str),
 )
 
 
@@ -75,7 +79,7 @@ training_options = options(
 @click.option("--data", "--data-path", "data", type=FILE, required=True, help="A dataset of trc generate.")
 @click.option("--problem", type=ProblemName(), help="Checked against the dataset, which knows its problem.")
 @click.option("--output-dir", type=FOLDER, default="outputs/supervised", help="Folder of the run.")
-@click.option("--epochs", default=100, help="Passes over the data.")
+@of_training("epochs", "Passes over the data.")
 @model_options
 @training_options
 def train(data: Path, problem: str | None, output_dir: Path, **choices: Any) -> None:
@@ -110,11 +114,7 @@ def train_on(
     weighted = [loss for loss in LOSSES if loss not in UNWEIGHTED]
     for given, needed, means in (
         ("L_cycles" in settings, two_level, "--L-cycles is for --use-two-level"),
-        (
-            "num_inner_cycles" in settings,
-            not two_level,
-            "--num-inner-cycles is for one level; with two, --L-cycles",
-        ),
+        ("num_inner_cycles" in settings, not two_level, "--num-inner-cycles is for one level; with two, --L-cycles"),
         ("value_weight" in training, use_value_predictor, "--value-weight is for --use-value-predictor"),
         ("process_weight" in training, training["loss"] in weighted, f"--process-weight is for {', '.join(weighted)}"),
     ):
@@ -125,9 +125,9 @@ def train_on(
     predictor = None
     if use_value_predictor:
         predictor = ValuePredictor.create(model.config.latent_dim, model_size, seed=config.seed)
+    instances = f"{len(dataset):,} instances of {dataset.problem.name}"
+    click.echo(f"{model_size} network, {model.num_parameters():,} parameters, on {instances}")
     click.echo(
-        f"{model_size} network, {model.num_parameters():,} parameters, "
-        f"on {len(dataset):,} instances of {dataset.problem.name}\n"
         f"{config.epochs} epochs, batches of {config.batch_size}, learning rate {config.learning_rate:g}, "
         f"{config.schedule}, loss {config.loss}"
         + (f" with process weight {config.process_weight:g}" if config.loss in weighted else "")
@@ -146,16 +146,16 @@ def train_on(
 @click.command()
 @click.argument("num_samples", default=10_000)
 @click.argument("epochs", default=100)
-@click.argument("size", type=click.Choice(SIZES), default="medium")
+@click.argument("size", type=OneOf(SIZES), default="medium")
 @problem_option
-@click.option("--expert", type=Registered(EXPERTS), help="Who solves the instances; the problem's teacher by default.")
+@click.option("--expert", type=OneOf(EXPERTS), help="Who solves the instances; the problem's teacher by default.")
 @click.option("--num-test", default=1000, help="Instances of the test set.")
 @click.option("--data-dir", type=FOLDER, default="data", help="Folder of the datasets.")
 @click.option("--output-dir", type=FOLDER, help="Folder of the run.  [default: outputs/supervised_SIZE]")
-@click.option("--batch-size", default=256, help="Instances a step.")
-@click.option("--lr", "--learning-rate", "learning_rate", default=5e-3, help="At its highest.")
+@of_training("batch_size", "Instances a step.", default=256)
+@of_training("learning_rate", "At its highest.", "--lr", "--learning-rate", default=5e-3)
 @seed_option
-@click.option("--state-weight", default=10.0, help="Weight of cloning the teacher's states too.")
+@of_training("state_weight", "Weight of cloning the teacher's states too.", default=10.0)
 @jobs_option
 def pipeline(
     num_samples: int,
@@ -185,12 +185,9 @@ def pipeline(
     stem = expert if usual else f"{problem}_{expert}"
     folder = output_dir or Path("outputs") / (f"supervised_{size}" if usual else f"{problem}_{size}")
     click.echo("1 data")
-    data, test = (
-        find_or_generate(
-            *(made, data_dir / f"{stem}_{part}" / DATASET), num_samples=count, seed=seed, expert=expert, jobs=jobs
-        )
-        for part, count, seed in (("train", num_samples, TRAINING_SEED), ("test", num_test, TEST_SEED))
-    )
+    solved = partial(find_or_generate, made, expert=expert, jobs=jobs)
+    data = solved(data_dir / f"{stem}_train" / DATASET, num_samples=num_samples, seed=TRAINING_SEED)
+    test = solved(data_dir / f"{stem}_test" / DATASET, num_samples=num_test, seed=TEST_SEED)
     click.echo("2 training")
     train_on(data, folder, model_size=size, **training)
     click.echo("3 evaluation")

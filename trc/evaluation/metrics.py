@@ -1,4 +1,4 @@
-"""Metrics of controls, an instance at a time and together."""
+"""Metrics of controls: of an instance, of the iterates that lead to them, and of all instances together."""
 
 import torch
 from torch import Tensor
@@ -18,13 +18,9 @@ def random_controls(problem: Problem, num_samples: int, generator: torch.Generat
 
 @torch.no_grad()
 def instance_metrics(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor) -> dict[str, Tensor]:
-    """Metrics of each instance, ``[B]`` each, computed in float64.
+    """Metrics ``[B]`` of controls ``[B, T, m]`` from `initial` to `target` states ``[B, n]``, computed in float64.
 
-    Parameters
-    ----------
-    problem : Problem
-    initial, target : Tensor ``[B, n]``
-    controls : Tensor ``[B, T, m]``
+    Controls beyond the bounds of `problem` are a ``ValueError``.
 
     Returns
     -------
@@ -53,15 +49,23 @@ def instance_metrics(problem: Problem, initial: Tensor, target: Tensor, controls
     }
 
 
-def aggregate(metrics: dict[str, Tensor], reference_cost: Tensor) -> dict[str, float]:
-    """Means over the instances, and the gap to a reference cost.
+def iterate_metrics(
+    problem: Problem, initial: Tensor, target: Tensor, iterates: Tensor, expert_controls: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The metrics ``[B, K+1]`` of :func:`trc.instance_metrics` for every iterate of iterates ``[B, K+1, T, m]``.
 
-    Parameters
-    ----------
-    metrics : dict
-        From :func:`instance_metrics`.
-    reference_cost : Tensor ``[B]``
-        Cost of the reference on the same instances.
+    With an expert's controls ``[B, T, m]`` also ``control_mse``.
+    """
+    each = [instance_metrics(problem, initial, target, controls) for controls in iterates.unbind(1)]
+    found = {name: torch.stack([metrics[name] for metrics in each], 1) for name in each[0]}
+    if expert_controls is None:
+        return found
+    check_tensor(expert_controls, (len(initial), problem.horizon, problem.control_dim), "expert_controls")
+    return found | {"control_mse": control_mse(iterates, expert_controls)}
+
+
+def aggregate(metrics: dict[str, Tensor], reference_cost: Tensor) -> dict[str, float]:
+    """Means of the metrics of :func:`instance_metrics`, and the gap to a reference's cost ``[B]``.
 
     Returns
     -------
@@ -76,3 +80,46 @@ def aggregate(metrics: dict[str, Tensor], reference_cost: Tensor) -> dict[str, f
         "gap_median": per_instance.quantile(0.5).item(),
         "gap_p99": per_instance.quantile(0.99).item(),
     }
+
+
+def refinement_metrics(costs: Tensor, control_mse: Tensor | None = None) -> dict[str, float | list[float]]:
+    """Measures of the costs of all iterates.
+
+    Parameters
+    ----------
+    costs : Tensor ``[B, K+1]``
+        Of the first guess and of K refinements; a ``ValueError`` if there is none.
+    control_mse : Tensor ``[B, K+1]``, optional
+        Mean squared difference of each iterate to an expert's controls.
+
+    Returns
+    -------
+    dict
+        ``iteration_costs`` (K+1 means), ``improvements`` (K falls of the mean cost from one iterate to the next),
+        ``convergence_rate`` (share of the mean cost that a refinement takes off, as the geometric mean of K of them),
+        ``monotone_share`` (instances whose cost never rises), ``share_improving`` (instances whose last cost is below
+        their first) and, if given, ``control_mse`` (K+1 means).
+    """
+    check_tensor(costs, (None, None), "costs")
+    if costs.shape[1] < 2:
+        raise ValueError("refinement needs at least one iteration after the first guess, got none.")
+    means = costs.mean(0)
+    K = len(means) - 1
+    found: dict[str, float | list[float]] = {
+        "iteration_costs": means.tolist(),
+        "improvements": (means[:-1] - means[1:]).tolist(),
+        "convergence_rate": (1 - (means[-1] / means[0]) ** (1 / K)).item(),
+        "monotone_share": monotone_share(costs),
+        "share_improving": (costs[:, -1] < costs[:, 0]).double().mean().item(),
+    }
+    return found if control_mse is None else found | {"control_mse": control_mse.mean(0).tolist()}
+
+
+def control_mse(iterates: Tensor, expert_controls: Tensor) -> Tensor:
+    """Mean squared difference ``[B, K+1]`` of iterates ``[B, K+1, T, m]`` to an expert's controls ``[B, T, m]``."""
+    return (iterates - expert_controls.to(iterates).unsqueeze(1)).square().mean((-1, -2))
+
+
+def monotone_share(costs: Tensor) -> float:
+    """Share of instances whose cost ``[B, K+1]`` never rises from one iterate to the next."""
+    return (costs.diff(dim=1) <= 0).all(1).double().mean().item()

@@ -6,13 +6,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..common.checks import check_tensor
 from ..experts import lqr
 from ..model import ControlNetwork
 from ..problems import Problem
 from ..simulation import Dynamics, rollout
-from .metrics import aggregate
-from .refinement import RefinementMetrics, control_mse, iterate_metrics, refinement_metrics
+from .metrics import aggregate, iterate_metrics, refinement_metrics
 
 #: Models are evaluated in chunks of this many instances, so that memory is bounded.
 CHUNK = 1024
@@ -26,14 +24,14 @@ def propose(
     iterations: int | None = None,
     dynamics_fn: Dynamics | None = None,
 ) -> Tensor:
-    """All iterates ``[B, K+1, T, m]`` that the model proposes, the initial guess first.
+    """All iterates ``[B, K+1, T, m]`` that a model proposes for `initial` and `target` states ``[B, n]``.
+
+    The first guess comes first. The model is put into evaluation mode for the call.
 
     Parameters
     ----------
-    model : TinyRecursiveControl or FeedForward
-        Put into evaluation mode for the call.
-    initial, target : Tensor ``[B, n]``
     iterations : int, optional
+        Refinements; as many as the model was made for by default.
     dynamics_fn : callable, optional
         For the feedback, in place of the model's own problem.
     """
@@ -49,6 +47,23 @@ def propose(
     return torch.cat(iterates).to(initial)
 
 
+def judge_iterates(
+    model: ControlNetwork,
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    iterations: int | None = None,
+    expert_controls: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Metrics ``[B, K+1]`` of all iterates of a model, which may know no problem; see :func:`iterate_metrics`."""
+    if model.problem is not None and model.problem.name != problem.name:
+        raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
+    problem.check_states(initial, target)
+    own = partial(rollout, problem) if model.problem is None else None
+    iterates = propose(model, initial, target, iterations, dynamics_fn=own)
+    return iterate_metrics(problem, initial, target, iterates, expert_controls)
+
+
 def evaluate(
     model: ControlNetwork,
     problem: Problem,
@@ -58,17 +73,14 @@ def evaluate(
     reference_cost: Tensor | None = None,
     iterations: int | None = None,
 ) -> dict[str, float]:
-    """Metrics of a model's last iterate, simulated on `problem`.
+    """Metrics of a model's last iterate for `initial` and `target` states ``[B, n]``, simulated on `problem`.
 
     Parameters
     ----------
-    model : TinyRecursiveControl or FeedForward
-    problem : Problem
-    initial, target : Tensor ``[B, n]``
     reference_cost : Tensor ``[B]``, optional
         What the gap is measured against; saturated LQR on the same instances by default.
     iterations : int, optional
-        Refinements; as many as the model was made for by default.
+        As for :func:`propose`.
 
     Returns
     -------
@@ -76,7 +88,7 @@ def evaluate(
         See :func:`aggregate`; also, with at least one refinement, ``convergence_rate``, ``monotone_share`` and
         ``share_improving`` of :func:`refinement_metrics`.
     """
-    _, metrics = judge_iterates(model, problem, initial, target, iterations)
+    metrics = judge_iterates(model, problem, initial, target, iterations)
     if reference_cost is None:
         reference_cost = lqr(problem, initial.double(), target.double()).cost
     report = aggregate({name: values[:, -1] for name, values in metrics.items()}, reference_cost)
@@ -97,41 +109,8 @@ def evaluate_refinement(
 ) -> dict[str, float | list[float]]:
     """Measures of how a model's iterates follow each other; see :func:`refinement_metrics`.
 
-    Parameters
-    ----------
-    model : TinyRecursiveControl or FeedForward
-    problem : Problem
-    initial, target : Tensor ``[B, n]``
-    expert_controls : Tensor ``[B, T, m]``, optional
-        What the iterates are compared with, for ``control_mse``.
-    iterations : int, optional
+    They are simulated on `problem` for `initial` and `target` states ``[B, n]``, as many `iterations` as for
+    :func:`propose`, and compared with `expert_controls` ``[B, T, m]`` if these are given (``control_mse``).
     """
-    return measure_refinement(model, problem, initial, target, expert_controls, iterations).summary
-
-
-def measure_refinement(
-    model: ControlNetwork,
-    problem: Problem,
-    initial: Tensor,
-    target: Tensor,
-    expert_controls: Tensor | None = None,
-    iterations: int | None = None,
-) -> RefinementMetrics:
-    """The same for each instance, as :func:`trc.plots.refinement_panels` draws it."""
-    if expert_controls is not None:
-        check_tensor(expert_controls, (len(initial), problem.horizon, problem.control_dim), "expert_controls")
-    iterates, metrics = judge_iterates(model, problem, initial, target, iterations)
-    distance = None if expert_controls is None else control_mse(iterates, expert_controls)
-    return RefinementMetrics(metrics["cost"], distance)
-
-
-def judge_iterates(
-    model: ControlNetwork, problem: Problem, initial: Tensor, target: Tensor, iterations: int | None = None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """All iterates ``[B, K+1, T, m]`` of a model that may know no problem, and their metrics ``[B, K+1]``."""
-    if model.problem is not None and model.problem.name != problem.name:
-        raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
-    problem.check_states(initial, target)
-    own = partial(rollout, problem) if model.problem is None else None
-    iterates = propose(model, initial, target, iterations, dynamics_fn=own)
-    return iterates, iterate_metrics(problem, initial, target, iterates)
+    metrics = judge_iterates(model, problem, initial, target, iterations, expert_controls)
+    return refinement_metrics(metrics["cost"], metrics.get("control_mse"))

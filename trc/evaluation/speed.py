@@ -16,28 +16,19 @@ from ..common.parallel import single_thread
 from ..model import ControlNetwork
 from ..problems import Problem
 
-#: Timings are medians of this many repeats, after one that is not counted.
-REPEATS = 15
-
 
 def measure_speed(
-    model: ControlNetwork, problem: Problem, batch_size: int = 1000, repeats: int = REPEATS
+    model: ControlNetwork, problem: Problem, batch_size: int = 1000, repeats: int = 15
 ) -> dict[str, float]:
-    """Time and memory of a model, on one thread; the feedback's simulations are included.
-
-    Parameters
-    ----------
-    model : TinyRecursiveControl or FeedForward
-    problem : Problem
-    batch_size : int
-    repeats : int
+    """Time and memory of a model, on one thread; the simulations of `problem` that it asks for are included.
 
     Returns
     -------
     dict
-        ``latency_ms`` of one instance and of a batch (``batch_latency_ms``): medians, with their quartiles
-        ``…_q1`` and ``…_q3``; ``throughput`` in instances a second; ``weights_mb``; ``peak_memory_mb``, the largest
-        memory that the whole process has had so far (on a GPU: of torch's tensors).
+        ``latency_ms`` of one instance and of a batch of `batch_size` (``batch_latency_ms``): medians of `repeats` after
+        one that is not counted, with their quartiles ``…_q1`` and ``…_q3``; ``throughput`` in instances a second;
+        ``weights_mb``; ``peak_memory_mb``, the largest memory that the whole process has had so far (on a GPU: of
+        torch's tensors).
     """
     check_count(batch_size, "batch_size")
     check_count(repeats, "repeats", minimum=3)
@@ -63,8 +54,7 @@ def measure_speed(
 def count_flops(model: ControlNetwork) -> int:
     """Floating-point operations of a network for one instance: two for each multiplication and addition of a product.
 
-    Counted are linear layers and other matrix products; the simulator's work is not, nor is what goes on between the
-    products.
+    The simulator's work is not counted, nor is what goes on between linear layers and other matrix products.
     """
     parameter, config = next(model.parameters()), model.config
     states = parameter.new_zeros(2, config.state_dim)  # two, since one kind of feedback shows another instance's error
@@ -75,36 +65,24 @@ def count_flops(model: ControlNetwork) -> int:
 
 
 def kept_bytes(model: ControlNetwork, initial: Tensor, target: Tensor, *, last: bool = False) -> int:
-    """Bytes that autograd keeps for the gradient of one batch: each storage counted once, the weights not at all.
+    """Bytes that autograd keeps for the gradient of one batch ``[B, n]``: each storage once, the weights not at all.
 
-    Parameters
-    ----------
-    model : TinyRecursiveControl or FeedForward
-    initial, target : Tensor ``[B, n]``
-    last : bool
-        Of the last iterate alone; otherwise of all that a loss may look at, every iterate and every simulated error.
+    For the `last` iterate alone, or for all that a loss may look at, every iterate and every simulated error.
     """
-    alive: weakref.WeakSet[_Kept] = weakref.WeakSet()
+    alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
 
-    def keep(tensor: Tensor) -> _Kept:
-        kept = _Kept(tensor.detach())  # with its graph it would hold itself
+    def keep(tensor: Tensor) -> Tensor:
+        kept = tensor.detach()  # with its graph it would hold itself
         alive.add(kept)
         return kept
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
         output = model(initial, target, return_all_iterations=True)
     output = output["controls"] if last else output  # what is counted hangs on it
-    storages = {kept.tensor.untyped_storage().data_ptr(): kept.tensor.untyped_storage().nbytes() for kept in alive}
+    storages = {kept.data_ptr(): kept.nbytes() for kept in map(Tensor.untyped_storage, alive)}
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     del output
     return sum(size for place, size in storages.items() if place not in own)
-
-
-class _Kept:
-    """A tensor that autograd keeps."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
 
 
 def _quartiles(call: Callable[[], object], repeats: int) -> list[float]:

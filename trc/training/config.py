@@ -1,6 +1,6 @@
 """How a model is trained, and what came of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,6 +18,10 @@ REFERENCES = ("first", "first-detached", "teacher")
 
 #: What is minimised, by name; each loss registers itself (see ``trc.training.losses``).
 LOSSES: Registry[Callable[..., Tensor]] = Registry("loss")
+
+#: What an option that is a choice may be.
+CHOICES: dict[str, Iterable[str]] = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES}
+CHOICES |= {"reference": REFERENCES, "device": ("cpu", "cuda")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +42,13 @@ class TrainingConfig:
     loss : {"cloning", "process", "discounted", "hinge", "trajectory"}, or another that is registered
         Cloning alone; cloning with a term in the costs of all iterates (the improvement reward, their discounted sum,
         or a penalty on rises); or the cost of the last iterate alone, without a teacher. See ``trc.training.losses``.
-    state_weight : float
-        Weight of a further term, the mean squared difference of the last iterate's states to the teacher's.
-    process_weight : float
-        Weight of the term in the costs.
+    state_weight, process_weight, value_weight : float
+        Weights: of a further term, the mean squared difference of the last iterate's states to the teacher's; of the
+        term in the costs; of the value loss, where a value predictor is trained along.
     reference : {"first", "first-detached", "teacher"}
         Of the improvement reward.
     discount : float
         Of the discounted sum.
-    value_weight : float
-        Weight of the value loss, where a value predictor is trained along.
     weight_decay : float
         Decoupled from the gradient (AdamW), or a part of it (Adam).
     max_grad_norm : float
@@ -93,8 +94,7 @@ class TrainingConfig:
         if not 0 < check_real(self.validation_fraction, "validation_fraction") < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
         check_discount(self.discount)
-        choices = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES, "reference": REFERENCES}
-        for name, known in (choices | {"device": ("cpu", "cuda")}).items():
+        for name, known in CHOICES.items():
             check_choice(getattr(self, name), name, known)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError('device "cuda" is not available on this machine; say device="cpu".')
@@ -113,19 +113,11 @@ def check_discount(discount: float) -> None:
 
 @dataclass
 class History:
-    """Losses by epoch, the first epoch first.
-
-    Parameters
-    ----------
-    train_loss, validation_loss, learning_rate : list of float
-        One an epoch; the learning rate is that of the epoch's last step.
-    samples_per_epoch : int
-        Instances that an epoch learns from.
-    """
+    """Losses by epoch, the first epoch first, and how many samples an epoch learns from."""
 
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)  #: of each epoch's last step
     samples_per_epoch: int = 0
 
     @property

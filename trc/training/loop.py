@@ -1,21 +1,20 @@
 """The loop itself: batches, steps, epochs, and where to go on after an interruption."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..common.parallel import single_thread
-from .config import OPTIMIZERS, History, TrainingConfig
+from .config import OPTIMIZERS, History
+from .losses import Objective
 from .run_folder import RunFolder
 from .schedules import learning_rate
 
 #: Instances validated at a time.
 CHUNK = 1024
-
-LossOf = Callable[..., Tensor]
 
 
 class Diverged(ValueError):
@@ -24,32 +23,29 @@ class Diverged(ValueError):
 
 def minimise(
     modules: nn.ModuleDict,
-    loss_of: LossOf,
+    objective: Objective,
     training: Sequence[Tensor],
     validation: Sequence[Tensor],
-    config: TrainingConfig,
-    *,
-    run: RunFolder | None = None,
-    progress: bool = False,
-    title: str = "train",
+    run: RunFolder | None,
+    title: str | None,
 ) -> History:
     """Minimise the mean loss of instances; the modules end with the weights of the best validation epoch.
 
-    `loss_of` gives the mean loss of instances from their tensors; training and validation are such tensors, each with
-    the instances along its first dimension. A `run` that was interrupted goes on where it is kept. A loss or gradient
-    that is not finite is a ``ValueError``.
+    Training and validation are tensors with the instances along their first dimension. A `run` that was interrupted
+    goes on where it is kept; a progress bar is shown under a `title`. A loss or gradient that is not finite is a
+    ``ValueError``.
     """
+    config = objective.config
     modules.to(config.device)
     training, validation = ([t.to(config.device) for t in tensors] for tensors in (training, validation))
     parameters = [parameter for parameter in modules.parameters() if parameter.requires_grad]
-    optimizer = OPTIMIZERS[config.optimizer](
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
+    optimizer = OPTIMIZERS[config.optimizer](parameters, **settings)
     history, best = History(), _copy_of(modules)
     if run is not None:
         history, best = run.restore(modules, optimizer, best)
     history.samples_per_epoch = len(training[0])
-    bar = tqdm(total=config.epochs, initial=len(history.train_loss), desc=title, unit="epoch", disable=not progress)
+    bar = tqdm(total=config.epochs, initial=len(history.train_loss), desc=title, unit="epoch", disable=title is None)
     # Dropout knows no generator but torch's global one, which is left as it was.
     own_random_state = torch.random.fork_rng(range(torch.cuda.device_count()) if config.device == "cuda" else [])
     try:
@@ -57,8 +53,8 @@ def minimise(
             while len(history.train_loss) < config.epochs:
                 if config.patience and history.without_progress() >= config.patience:
                     break
-                loss, rate = _train_epoch(modules, loss_of, training, optimizer, config, history)
-                validated = _validate(modules, loss_of, validation)
+                loss, rate = _train_epoch(modules, objective, training, optimizer, history)
+                validated = _validate(modules, objective, validation)
                 history.train_loss.append(loss)
                 history.validation_loss.append(validated)
                 history.learning_rate.append(rate)
@@ -79,8 +75,6 @@ def minimise(
     finally:  # also after an interrupt
         modules.load_state_dict(best)
         modules.eval()
-        if run is not None:
-            run.release()
     if run is not None:
         run.finish(modules, history)
     return history
@@ -88,14 +82,13 @@ def minimise(
 
 def _train_epoch(
     modules: nn.ModuleDict,
-    loss_of: LossOf,
+    objective: Objective,
     tensors: Sequence[Tensor],
     optimizer: torch.optim.Optimizer,
-    config: TrainingConfig,
     history: History,
 ) -> tuple[float, float]:
     """One pass over the data: its mean loss, and the last learning rate."""
-    epoch, count = len(history.train_loss), len(tensors[0])
+    config, epoch, count = objective.config, len(history.train_loss), len(tensors[0])
     seed = (config.seed + 0x9E3779B97F4A7C15 * (epoch + 1)) % 2**63  # an interrupted run can go on at any epoch
     torch.manual_seed(seed)  # of dropout
     batches = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).split(config.batch_size)
@@ -105,7 +98,7 @@ def _train_epoch(
         progress = (epoch + step / len(batches)) / config.epochs
         rate = learning_rate(config.schedule, config.learning_rate, progress, history.validation_loss, config.warmup)
         optimizer.param_groups[0]["lr"] = rate
-        total += _step(loss_of(*(t[rows] for t in tensors)), optimizer, config.max_grad_norm) * len(rows)
+        total += _step(objective(*(t[rows] for t in tensors)), optimizer, config.max_grad_norm) * len(rows)
     return total / count, rate
 
 
@@ -121,10 +114,10 @@ def _step(loss: Tensor, optimizer: torch.optim.Optimizer, max_grad_norm: float) 
 
 
 @torch.no_grad()
-def _validate(modules: nn.ModuleDict, loss_of: LossOf, tensors: Sequence[Tensor]) -> float:
+def _validate(modules: nn.ModuleDict, objective: Objective, tensors: Sequence[Tensor]) -> float:
     modules.eval()
     parts = zip(*(t.split(CHUNK) for t in tensors), strict=True)
-    return _check_finite(sum(loss_of(*part).item() * len(part[0]) for part in parts) / len(tensors[0]))
+    return _check_finite(sum(objective(*part).item() * len(part[0]) for part in parts) / len(tensors[0]))
 
 
 def _check_finite(loss: float) -> float:

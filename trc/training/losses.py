@@ -28,13 +28,9 @@ from .config import LOSSES, REFERENCES, TrainingConfig, check_discount
 
 
 def cloning_loss(output: dict[str, Tensor], teacher_controls: Tensor) -> Tensor:
-    """Behaviour cloning: mean squared difference of the *last* iterate to the teacher's controls.
+    """Behaviour cloning: mean squared difference of the *last* iterate to the teacher's controls ``[B, T, m]``.
 
-    Parameters
-    ----------
-    output : dict
-        What the model returned, with ``controls`` ``[B, T, m]``.
-    teacher_controls : Tensor ``[B, T, m]``
+    `output` is what the model returned, with ``controls`` of the same shape.
     """
     return F.mse_loss(output["controls"], teacher_controls)
 
@@ -43,8 +39,8 @@ def iterate_costs(output: dict[str, Tensor], initial: Tensor, target: Tensor, si
     """Costs ``[B, K+1]`` of all iterates; what the feedback has simulated already is not simulated again.
 
     `output` is what the model returned with ``return_all_iterations=True`` for initial and target states ``[B, n]``.
-    `simulate` must give trajectories, for example ``functools.partial(trc.rollout, problem)``: final states alone have
-    no cost. It must have a gradient where one is asked for. Both are a ``ValueError`` otherwise.
+    `simulate` must give trajectories, for example ``functools.partial(trc.rollout, problem)``, with a gradient where
+    one is asked for; it is a ``ValueError`` otherwise.
     """
     controls, known = output["all_controls"], output.get("all_states")  # [B, K+1, T, m], [B, K, T+1, n]
     missing = controls if known is None else controls[:, known.shape[1] :]
@@ -66,9 +62,8 @@ def iterate_costs(output: dict[str, Tensor], initial: Tensor, target: Tensor, si
 def improvement_reward(costs: Tensor, *, reference: str = "first", teacher_costs: Tensor | None = None) -> Tensor:
     """Mean fall of the costs ``[B, K+1]`` from one iterate to the next, as a share of a reference cost.
 
-    The reference ``"first"`` is the reward as it was proposed, see above. With ``"first-detached"`` no gradient reaches
-    the first iterate, neither through the denominator nor through the first difference. ``"teacher"`` needs the
-    teacher's costs ``[B]``.
+    With ``"first"`` it is the reward as it was proposed; with ``"first-detached"`` no gradient reaches the first
+    iterate, neither through the denominator nor through the first difference; ``"teacher"`` needs the teacher's costs.
     """
     check_choice(reference, "reference", REFERENCES)
     _check_refined(costs)
@@ -173,15 +168,14 @@ def _trajectory(attempt: Attempt, config: TrainingConfig) -> Tensor:
 class Objective:
     """The mean loss of a batch, as the configuration says.
 
-    A value predictor is trained along with the weight ``config.value_weight``. The simulator serves the feedback and
-    the costs of the iterates; a cost is needed by the losses that look at costs alone.
+    The simulator serves the feedback and the costs of the iterates; a cost is needed by the losses that look at costs.
     """
 
     model: ControlNetwork
     config: TrainingConfig
     simulator: Simulator
     cost: Cost | None
-    value_predictor: ValuePredictor | None = None
+    value_predictor: ValuePredictor | None = None  #: trained along, with the weight ``config.value_weight``
 
     def __call__(
         self,
@@ -192,8 +186,7 @@ class Objective:
         states: Tensor | None = None,
     ) -> Tensor:
         """From initial and target states ``[B, n]`` and the teacher's controls, costs and states, where needed."""
-        dynamics_fn = self.simulator.dynamics_fn
-        output = self.model(initial, target, dynamics_fn=dynamics_fn, return_all_iterations=True)
+        output = self.model(initial, target, dynamics_fn=self.simulator.dynamics_fn, return_all_iterations=True)
         attempt = Attempt(output, initial, target, controls, costs, self.simulator, self.cost)
         loss = LOSSES[self.config.loss](attempt, self.config)
         if self.config.state_weight:

@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors
 import safetensors.torch
@@ -28,13 +28,8 @@ class RunFolder:
     """``best_model``, ``last_model``, ``training_stats.json`` and ``training_curves.png`` of one run.
 
     ``training_state.safetensors`` is the one file that a run goes on from; the others are written from the same
-    numbers and may be deleted at any time.
-
-    Parameters
-    ----------
-    path : str or Path
-    setup : dict
-        All that the run follows from, as plain JSON values; a folder with another run is refused.
+    numbers and may be deleted at any time. The setup is all that the run follows from, as plain JSON values. Within
+    ``with`` the folder is this run's alone.
     """
 
     def __init__(self, path: str | Path, setup: dict[str, Any]) -> None:
@@ -42,52 +37,35 @@ class RunFolder:
         self.setup = json.loads(json.dumps(setup))
         self.best = self.path / "best_model.safetensors"
         self.last = self.path / "last_model.safetensors"
-        self.stats = self.path / "training_stats.json"
-        self.curves = self.path / "training_curves.png"
         self.state = self.path / STATE
-        self._held: int | None = None
+
+    def __enter__(self) -> Self:
+        """Make the folder and lock it; the system unlocks it with the end of the process, however that ends."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"can't make the run's folder {self.path} ({error.strerror}); choose another.") from None
+        self._held = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._held)
+            raise ValueError(f"another training is at work in {self.path}; choose another folder, or wait.") from None
+        except OSError:
+            pass  # a file system without locks
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let other runs write into the folder again."""
+        os.close(self._held)
 
     def restore(
         self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
     ) -> tuple[History, dict[str, Tensor]]:
         """History and best weights so far; the modules and the optimizer are put where the run was interrupted.
 
-        Raises
-        ------
-        ValueError
-            If the folder holds another run, or a state that can't be read.
+        A folder that holds another run, or a state that can't be read, is a ``ValueError``.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"can't make the run's folder {self.path} ({error.strerror}); choose another.") from None
-        self._lock()
-        try:
-            return self._restored(modules, optimizer, fresh)
-        except BaseException:
-            self.release()
-            raise
-
-    def release(self) -> None:
-        """Let other runs write into the folder again."""
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
-
-    def _lock(self) -> None:
-        """Keep the folder for this run; the system lets it go with the process, however that ends."""
-        self._held = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release()
-            raise ValueError(f"another training is at work in {self.path}; choose another folder, or wait.") from None
-        except OSError:
-            pass  # a file system without locks
-
-    def _restored(
-        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
-    ) -> tuple[History, dict[str, Tensor]]:
         if not self.state.is_file():
             if self.best.is_file():
                 raise ValueError(f"{self.path} holds a model but no state to go on from; choose another folder.")
@@ -121,13 +99,11 @@ class RunFolder:
         tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": state[key] for key in _STATES}
-        header = {"setup": self.setup, "history": asdict(history)}
-        # A tensor that stands under two names must be two tensors to be saved.
-        tensors = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
-        }
+        for name, tensor in tensors.items():  # one that stands under two names must be two to be saved
+            tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        header = json.dumps(self._record(history), sort_keys=True)
         with writing(self.state) as file:
-            file.write(safetensors.torch.save(tensors, {CHECKPOINT_KEY: json.dumps(header, sort_keys=True)}))
+            file.write(safetensors.torch.save(tensors, {CHECKPOINT_KEY: header}))
         self._save(modules, self.last, history)
         if history.without_progress() == 0:
             self._save(modules, self.best, history)
@@ -139,24 +115,19 @@ class RunFolder:
 
         self._save(modules, self.best, history)
         self._write_stats(history, finished=True)
-        save_png(training_curves(history.train_loss, history.validation_loss), self.curves)
+        save_png(training_curves(history.train_loss, history.validation_loss), self.path / "training_curves.png")
+
+    def _record(self, history: History) -> dict[str, Any]:
+        return {"setup": self.setup, "history": asdict(history)}
 
     def _save(self, modules: nn.ModuleDict, path: Path, history: History) -> None:
-        save_model(
-            modules["model"],
-            path,
-            training={"setup": self.setup, "history": asdict(history)},
-            value_predictor=modules["value_predictor"] if "value_predictor" in modules else None,
-        )
+        predictor = modules["value_predictor"] if "value_predictor" in modules else None
+        save_model(modules["model"], path, training=self._record(history), value_predictor=predictor)
 
     def _write_stats(self, history: History, finished: bool) -> None:
-        stats = history.summary() | {
-            "finished": finished,
-            "history": asdict(history),
-            "setup": self.setup,
-            "versions": package_versions("torch", "numpy"),
-        }
-        write_text(self.stats, json.dumps(stats, indent=2, sort_keys=True) + "\n")
+        about = {"finished": finished, "versions": package_versions("torch", "numpy")}
+        stats = history.summary() | self._record(history) | about
+        write_text(self.path / "training_stats.json", json.dumps(stats, indent=2, sort_keys=True) + "\n")
 
     def _check_same_run(self, theirs: dict[str, Any]) -> None:
         if theirs == self.setup:
@@ -177,9 +148,7 @@ class RunFolder:
 def epochs_done(path: str | Path) -> int:
     """Epochs that the run in a folder has done; 0 where there is none."""
     state = Path(path) / STATE
-    if not state.is_file():
-        return 0
-    return len(_read_state(state)[0]["history"]["train_loss"])
+    return len(_read_state(state)[0]["history"]["train_loss"]) if state.is_file() else 0
 
 
 def training_summary(checkpoint: str | Path) -> dict[str, float]:

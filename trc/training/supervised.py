@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ..model import ControlNetwork, NetworkConfig, Simulator, TinyRecursiveContr
 from ..problems import Problem, check_problem
 from .config import History, TrainingConfig
 from .loop import minimise
-from .losses import Cost, Objective
+from .losses import Objective
 from .run_folder import RunFolder
 
 #: What the loss is a function of, in this order.
@@ -35,8 +36,6 @@ def train(
 
     Parameters
     ----------
-    model : TinyRecursiveControl or FeedForward
-    data : Dataset
     problem : Problem, optional
         The simulator for the feedback; the model's own, or the dataset's, by default.
     value_predictor : ValuePredictor, optional
@@ -76,87 +75,49 @@ def train(
         [getattr(part, name).to(dtype) for name in TENSORS]
         for part in data.split(config.validation_fraction, seed=config.seed)
     )
-    return train_on_tensors(
-        model,
-        training,
-        validation,
-        config,
-        Simulator(problem),
-        problem.cost,
-        setup={"data": data.origin | {"sha256": digest(getattr(data, name) for name in ARRAYS)}},
-        value_predictor=value_predictor,
-        output_dir=output_dir,
-        progress=progress,
-        title=f"train {problem.name}",
-    )
+    objective = Objective(model, config, Simulator(problem), problem.cost, value_predictor)
+    setup = {"data": data.origin | {"sha256": digest(getattr(data, name) for name in ARRAYS)}}
+    title = f"train {problem.name}" if progress else None
+    return train_on_tensors(objective, training, validation, setup, output_dir, title)
 
 
 def train_on_tensors(
-    model: ControlNetwork,
+    objective: Objective,
     training: Sequence[Tensor],
     validation: Sequence[Tensor],
-    config: TrainingConfig,
-    simulator: Simulator,
-    cost: Cost | None,
-    *,
     setup: dict[str, Any],
-    value_predictor: ValuePredictor | None = None,
     output_dir: str | Path | None = None,
-    progress: bool = False,
-    title: str = "train",
+    title: str | None = None,
 ) -> History:
-    """Train a model in place on tensors that were checked, in the order of ``TENSORS``.
+    """Train the objective's model in place on tensors that were checked, in the order of ``TENSORS``.
 
-    Parameters
-    ----------
-    model : TinyRecursiveControl or FeedForward
-    training, validation : sequence of Tensor
-    config : TrainingConfig
-    simulator : Simulator
-        Its problem becomes the model's; one that knows neither problem nor function leaves the feedback out.
-    cost : callable, optional
-        From states, controls and target; some losses need none.
-    setup : dict
-        What else the run follows from, beside model and configuration, as plain JSON values.
-    value_predictor, output_dir, progress : optional
-        As for :func:`trc.train`.
-    title : str
-        Of the progress bar.
+    The simulator's problem becomes the model's; one that knows neither problem nor function leaves the feedback out.
+    The setup says what else the run follows from, beside model and configuration, as plain JSON values. Under a title
+    a progress bar is shown.
     """
-    modules = _trained_together(model, value_predictor)
-    setup = {
-        "model": model.config.to_dict() | {"initial_weights": digest(modules.state_dict().values())},
-        "training": asdict(config),
-        **setup,
-    }
-    model.problem = simulator.problem
+    model, simulator, config = objective.model, objective.simulator, objective.config
+    modules = _trained_together(model, objective.value_predictor)
+    weights = digest(modules.state_dict().values())
+    setup = {"model": model.config.to_dict() | {"initial_weights": weights}, "training": asdict(config), **setup}
     known = simulator.problem is not None or simulator.dynamics_fn is not None
-    model.needs_simulator = model.uses_feedback and known
-    return minimise(
-        modules,
-        Objective(model, config, simulator, cost, value_predictor),
-        training,
-        validation,
-        config,
-        run=None if output_dir is None else RunFolder(output_dir, setup),
-        progress=progress,
-        title=title,
-    )
+    model.problem, model.needs_simulator = simulator.problem, model.uses_feedback and known
+    with nullcontext() if output_dir is None else RunFolder(output_dir, setup) as run:
+        return minimise(modules, objective, training, validation, run, title)
 
 
 def _trained_together(model: ControlNetwork, value_predictor: ValuePredictor | None) -> nn.ModuleDict:
     """Model and value predictor as one module."""
-    modules = nn.ModuleDict({"model": model})
-    if value_predictor is not None:
-        check_kind(value_predictor, ValuePredictor, "value_predictor", "make it with trc.ValuePredictor.create")
-        check_kind(model, TinyRecursiveControl, "model", "a value predictor reads the latents of one")
-        if value_predictor.latent_dim != model.config.latent_dim:
-            raise ValueError(
-                f"the value predictor reads latents of {value_predictor.latent_dim}, the model has "
-                f"{model.config.latent_dim}; make it with latent_dim=model.config.latent_dim."
-            )
-        modules["value_predictor"] = value_predictor.to(next(model.parameters()).dtype)
-    return modules
+    if value_predictor is None:
+        return nn.ModuleDict({"model": model})
+    check_kind(value_predictor, ValuePredictor, "value_predictor", "make it with trc.ValuePredictor.create")
+    check_kind(model, TinyRecursiveControl, "model", "a value predictor reads the latents of one")
+    if value_predictor.latent_dim != model.config.latent_dim:
+        raise ValueError(
+            f"the value predictor reads latents of {value_predictor.latent_dim}, the model has "
+            f"{model.config.latent_dim}; make it with latent_dim=model.config.latent_dim."
+        )
+    value_predictor.to(next(model.parameters()).dtype)
+    return nn.ModuleDict({"model": model, "value_predictor": value_predictor})
 
 
 def check_dimensions(config: NetworkConfig, initial: Tensor, controls: Tensor) -> None:
@@ -165,8 +126,8 @@ def check_dimensions(config: NetworkConfig, initial: Tensor, controls: Tensor) -
     want = (config.state_dim, config.control_dim, config.control_horizon)
     if have != want:
         raise ValueError(
-            "the model is for state dimension {}, control dimension {} and horizon {}, the data have {}, "
-            "{} and {}; make the model with problem=.".format(*want, *have)
+            "the model is for state dimension {}, control dimension {} and horizon {}, the data have {}, {} and {}; "
+            "make the model with problem=.".format(*want, *have)
         )
 
 
