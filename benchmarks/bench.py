@@ -5,8 +5,6 @@ of the machine at hand, ratios should hold on others. Beside the races: the memo
 agreement of the teachers with an interior-point solver.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import statistics
@@ -20,17 +18,23 @@ from pathlib import Path
 import pandas as pd
 import torch
 from ipopt import PROBLEMS, VARIATIONS, Ipopt, compare
-from model import model_races
+from model import loss_races, single_races
 from plain import step_by_step
 from race import Race, run_races, summarise
 from torch import Tensor
 from tqdm import tqdm
 
 import trc
+from trc.artifact.presets import PAPER_PROBLEMS
 from trc.artifact.results import Record, write_table
 from trc.common.provenance import project_root
 from trc.problems import rk4
 from trc.problems.van_der_pol import VanDerPol
+
+try:
+    from mpc import mpc
+except ImportError:  # which `make bench` installs
+    mpc = None
 
 SEED = 0
 INSTANCES = 256
@@ -42,7 +46,7 @@ def draw(problem: trc.Problem, count: int, dtype: torch.dtype = torch.float64) -
 
 def rollout_races() -> Iterator[Race]:
     """Forward and backward, against the loop that anyone would write."""
-    for name, batch in itertools.product(trc.PROBLEMS, (64, 512)):
+    for name, batch in itertools.product(PAPER_PROBLEMS, (64, 512)):
         problem = trc.make_problem(name)
         initial, target = draw(problem, batch, torch.float32)
         controls = trc.lqr(problem, initial, target).controls
@@ -58,10 +62,9 @@ def gradient(simulate: Callable[..., Tensor], problem: trc.Problem, initial: Ten
 
 
 def generator_races() -> Iterator[Race]:
-    for name in trc.PROBLEMS:
-        yield Race(
-            "LQR dataset", name, 10_000, partial(trc.generate_dataset, trc.make_problem(name), 10_000, seed=SEED)
-        )
+    for name in PAPER_PROBLEMS:
+        ours = partial(trc.generate_dataset, trc.make_problem(name), 10_000, seed=SEED)
+        yield Race("LQR dataset", name, 10_000, ours)
 
 
 def teacher_races() -> Iterator[Race]:
@@ -74,23 +77,19 @@ def teacher_races() -> Iterator[Race]:
     rows = list(zip(*(t[:few].numpy() for t in (initial, target, start.states, start.controls)), strict=True))
     ours, other = partial(trc.ilqr, problem, initial, target), lambda: [ipopt(*row) for row in rows]
     yield Race("iLQR", problem.name, len(initial), ours, other, "CasADi + IPOPT", few)
+    if mpc is None:
+        print("mpc is not installed: its race is left out (make bench installs it)", file=sys.stderr)
+        return
     for rival, jacobians in (("mpc, its own Jacobians", False), ("mpc, our Jacobians", True)):
         other = mpc_solver(problem, initial[:64], target[:64], jacobians)
-        if other is None:
-            print("mpc is not installed: its race is left out (make bench installs it)", file=sys.stderr)
-            return
         best = trc.ilqr(problem, initial[:64], target[:64]).cost
         if not torch.allclose(other(), best, rtol=1e-6):
             raise RuntimeError(f"{rival} and iLQR don't end at the same costs, so their times can't be compared.")
         yield Race("iLQR", problem.name, 64, lambda: trc.ilqr(problem, initial[:64], target[:64]), other, rival)
 
 
-def mpc_solver(problem: trc.Problem, initial: Tensor, target: Tensor, jacobians: bool) -> Callable[[], Tensor] | None:
-    """Costs ``[B]`` that the package ``mpc`` (Amos et al., 2018) finds from saturated LQR; None if it is not there."""
-    try:
-        from mpc import mpc
-    except ImportError:
-        return None
+def mpc_solver(problem: trc.Problem, initial: Tensor, target: Tensor, jacobians: bool) -> Callable[[], Tensor]:
+    """Costs ``[B]`` that the package ``mpc`` (Amos et al., 2018) finds from saturated LQR."""
     size, T, n, m = len(initial), problem.horizon, problem.state_dim, problem.control_dim
     Q, R, Q_final = problem.cost.matrices(initial)
     # its horizon includes the final state, whose control costs next to nothing
@@ -107,22 +106,12 @@ def mpc_solver(problem: trc.Problem, initial: Tensor, target: Tensor, jacobians:
 
     def solve() -> Tensor:
         start = trc.lqr(problem, initial, target).controls
-        solver = mpc.MPC(
-            n,
-            m,
-            T + 1,
-            u_lower=problem.control_low[0],
-            u_upper=problem.control_high[0],
-            u_init=torch.nn.functional.pad(start, (0, 0, 0, 1)).transpose(0, 1).contiguous(),
-            lqr_iter=30,
-            eps=1e-6,
-            grad_method=mpc.GradMethods.ANALYTIC if jacobians else mpc.GradMethods.AUTO_DIFF,
-            exit_unconverged=False,
-            detach_unconverged=False,
-            backprop=False,
-            verbose=-1,
-            n_batch=size,
-        )
+        first = torch.nn.functional.pad(start, (0, 0, 0, 1)).transpose(0, 1).contiguous()
+        bounds = {"u_lower": problem.control_low[0], "u_upper": problem.control_high[0]}
+        method = mpc.GradMethods.ANALYTIC if jacobians else mpc.GradMethods.AUTO_DIFF
+        effort = {"lqr_iter": 30, "eps": 1e-6, "grad_method": method}
+        whole = {"exit_unconverged": False, "detach_unconverged": False, "backprop": False, "verbose": -1}
+        solver = mpc.MPC(n, m, T + 1, u_init=first, n_batch=size, **bounds, **effort, **whole)
         _, controls, _ = solver(initial, mpc.QuadCost(C, c), Dynamics())
         controls = controls[:T].transpose(0, 1)
         return problem.cost(trc.rollout(problem, initial, controls), controls, target)
@@ -140,19 +129,22 @@ class Substeps(VanDerPol):
         return x
 
 
-def peak_memory(simulate: str, substeps: bool, batch: int, horizon: int) -> float:
+METHODS = {"trc": trc.rollout, "step-by-step autograd": step_by_step}
+OPERATIONS = {"1 Runge-Kutta step": VanDerPol, "4 Runge-Kutta steps": Substeps}
+
+
+def peak_memory(method: str, operations: str, batch: int, horizon: int) -> float:
     """MiB that one rollout with its gradient adds to a process of its own."""
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_added_memory, (simulate, substeps, batch, horizon))
+        return pool.apply(_added_memory, (method, operations, batch, horizon))
 
 
-def _added_memory(simulate: str, substeps: bool, batch: int, horizon: int) -> float:
+def _added_memory(method: str, operations: str, batch: int, horizon: int) -> float:
     torch.set_num_threads(1)
-    problem = (Substeps if substeps else VanDerPol)(horizon=horizon)
-    function = {"trc": trc.rollout, "step-by-step autograd": step_by_step}[simulate]
+    problem = OPERATIONS[operations](horizon=horizon)
 
     def once(batch: int) -> None:
-        gradient(function, problem, draw(problem, batch, torch.float32)[0], torch.zeros(batch, horizon, 1))
+        gradient(METHODS[method], problem, draw(problem, batch, torch.float32)[0], torch.zeros(batch, horizon, 1))
 
     once(2)  # what is loaded and compiled at first use does not count
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
@@ -168,18 +160,12 @@ def _status(field: str) -> int:
 
 
 def measure_memory(repeats: int) -> pd.DataFrame:
-    sizes = [(4096, 100), (8192, 100), (4096, 200)]
-    cases = list(itertools.product(("trc", "step-by-step autograd"), (False, True), sizes))
-    return pd.DataFrame(
-        {
-            "method": method,
-            "operations": "4 Runge-Kutta steps" if substeps else "1 Runge-Kutta step",
-            "batch": batch,
-            "horizon": horizon,
-            "mebibytes": statistics.median(peak_memory(method, substeps, batch, horizon) for _ in range(repeats)),
-        }
-        for method, substeps, (batch, horizon) in tqdm(cases, desc="memory", unit="case")
-    )
+    cases = list(itertools.product(METHODS, OPERATIONS, [(4096, 100), (8192, 100), (4096, 200)]))
+    rows = []
+    for method, operations, size in tqdm(cases, desc="memory", unit="case"):
+        mebibytes = [peak_memory(method, operations, *size) for _ in range(repeats)]
+        rows.append((method, operations, *size, statistics.median(mebibytes)))
+    return pd.DataFrame(rows, columns=["method", "operations", "batch", "horizon", "mebibytes"])
 
 
 def measure_agreement(count: int) -> pd.DataFrame:
@@ -198,7 +184,7 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = project_root() / ("results" if options.preset == "paper" else "_build") / "bench"
     record = Record(folder)
-    races = [*rollout_races(), *generator_races(), *teacher_races(), *model_races()]
+    races = [*rollout_races(), *generator_races(), *teacher_races(), *loss_races(), *single_races()]
     timings = run_races(races, options.repeats)
     summary = summarise(timings)
     print(summary.to_string(index=False, float_format="{:.3g}".format))

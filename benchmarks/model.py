@@ -1,26 +1,20 @@
 """Races of the network: what a loss costs, and what one instance costs beside the bare products."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
+from unittest.mock import patch
 
 import torch
 from race import Race
 from torch.nn import functional as F
 
 import trc
+from trc.artifact.presets import PAPER_PROBLEMS
 from trc.model import Simulator
 from trc.training import TrainingConfig
 from trc.training.losses import Objective
 
 BATCH = 128
-
-
-def model_races() -> Iterator[Race]:
-    """All of them."""
-    yield from loss_races()
-    yield from single_races()
 
 
 def loss_races() -> Iterator[Race]:
@@ -56,7 +50,7 @@ def training_step(problem: trc.Problem, feedback: str, loss: str, value: bool) -
 
 def single_races() -> Iterator[Race]:
     """One instance through the medium network, beside nothing but its matrix products, with weights and biases."""
-    for name in trc.PROBLEMS:
+    for name in PAPER_PROBLEMS:
         problem = trc.make_problem(name)
         model = trc.TinyRecursiveControl.create_medium(problem=problem, feedback="none", seed=0).eval()
         initial, target = problem.sample(1, generator=torch.Generator().manual_seed(0))
@@ -74,10 +68,6 @@ def recorded_products(call: Callable[[], object]) -> list[tuple[torch.Tensor, to
         found.append((x.clone(), W, b))
         return linear(x, W, b)
 
-    F.linear = record
-    try:
-        with torch.no_grad():
-            call()
-    finally:
-        F.linear = linear
+    with torch.no_grad(), patch.object(F, "linear", record):
+        call()
     return found

@@ -1,7 +1,5 @@
 """Two ways to do the same, timed in turn; what counts is the ratio within a repeat."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,42 +7,30 @@ from dataclasses import dataclass
 import pandas as pd
 from tqdm import tqdm
 
+KEY = ["task", "problem", "batch", "rival"]
+
 #: A turn lasts at least about this many seconds; short calls are repeated in it.
 SHORTEST = 0.05
 
 
 @dataclass(frozen=True)
 class Race:
-    """Two ways to do the same.
-
-    Parameters
-    ----------
-    task, problem : str
-    batch : int
-        Instances that `ours` treats in a call.
-    ours : callable
-    other : callable or None
-        None where only our time is of interest.
-    rival : str
-        What `other` is.
-    other_batch : int, optional
-        Instances that `other` treats in a call, where they differ.
-    """
+    """Two ways to do the same."""
 
     task: str
     problem: str
-    batch: int
+    batch: int  # instances that `ours` treats in a call
     ours: Callable[[], object]
-    other: Callable[[], object] | None = None
-    rival: str = ""
-    other_batch: int | None = None
+    other: Callable[[], object] | None = None  # none where only our time is of interest
+    rival: str = ""  # what `other` is
+    other_batch: int | None = None  # instances that `other` treats in a call, where they differ
 
 
 def run_races(races: Sequence[Race], repeats: int) -> pd.DataFrame:
     """One row a race, turn and side: seconds a call, and for each instance of it."""
     rows = []
     for race in tqdm(races, desc="races", unit="race"):
-        key = {"task": race.task, "problem": race.problem, "batch": race.batch, "rival": race.rival}
+        key = {name: getattr(race, name) for name in KEY}
         sides = [("trc", race.ours, race.batch)]
         if race.other is not None:
             sides.append(("rival", race.other, race.other_batch or race.batch))
@@ -67,9 +53,9 @@ def timed(call: Callable[[], object], times: int = 1) -> float:
 def summarise(timings: pd.DataFrame) -> pd.DataFrame:
     """Medians of both sides, and the ratio of the times per instance with its quartiles."""
     rows = []
-    for key, race in timings.groupby(["task", "problem", "batch", "rival"], sort=False):
+    for key, race in timings.groupby(KEY, sort=False):
         sides = race.pivot(index="repeat", columns="side", values="per_instance")
-        row = dict(zip(["task", "problem", "batch", "rival"], key, strict=True))
+        row = dict(zip(KEY, key, strict=True))
         row["trc_seconds"] = race[race["side"] == "trc"]["seconds"].median()
         row["trc_ms_per_instance"] = 1e3 * sides["trc"].median()
         if "rival" in sides:

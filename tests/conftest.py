@@ -4,6 +4,8 @@ import pytest
 import torch
 
 import trc
+from trc.model.feedback import FEEDBACKS
+from trc.training import LOSSES, SCHEDULES
 
 torch.set_num_threads(1)
 
@@ -14,10 +16,30 @@ def same_numbers_every_time():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def what_a_test_registers_is_forgotten():
+    """Problems, experts, feedbacks, losses and schedules of a test's own are known for its length."""
+    registries = [trc.PROBLEMS, trc.EXPERTS, FEEDBACKS, LOSSES, SCHEDULES]
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, known in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(known)
+
+
 @pytest.fixture(params=list(trc.PROBLEMS))
 def problem(request):
     """Each problem in turn."""
     return trc.make_problem(request.param)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty project to work in."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "claims.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -3,15 +3,11 @@
 import re
 from pathlib import Path
 
-import nbformat
-import pandas as pd
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_notebook
 
 import trc
-from trc.artifact import results, runner
-from trc.artifact.figures.__main__ import main as figures_main
+from trc.artifact import runner
 from trc.common import text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,63 +38,6 @@ def test_numbers_at_the_edges():
     assert (text.number(99.96), text.number(999.6)) == ("100", "1\N{NO-BREAK SPACE}000")
     assert text.number(float("nan")) == "nan"
     assert text.percent(-1e-9).startswith("0.00")
-
-
-# The runner and the figures
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    for name in ("book/claims.yml", "notebooks/t.ipynb", "figures/index.yml"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write(root, *cells):
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel})
-    notebook.cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(notebook, root / "notebooks" / "t.ipynb")
-    return root / "notebooks" / "t.ipynb"
-
-
-@pytest.mark.parametrize(
-    ("cells", "arguments", "message"),
-    [
-        (["preset='smoke'", "import os; os._exit(1)"], [], "the kernel of t.ipynb died"),
-        (["preset='smoke'", "raise ValueError('a\\nb')"], [], "failed in cell 3: ValueError: a b"),
-        (["preset='smoke'\nx=1", "1"], ["-p", "x", ": : ["], "'x' of t.ipynb must be of type int, got ': : ['"),
-        (["preset='smoke'\nx=[1]", "1"], [], "must assign plain scalars only"),
-    ],
-)
-def test_runner_ends_with_status_2_and_one_line(root, capsys, cells, arguments, message):
-    assert runner.main([str(write(root, *cells)), *arguments]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("trc.artifact.runner: ") and message in last
-
-
-@pytest.mark.parametrize("value", ["010", "1_000", "null", "true", "1e3", "1:30"])
-def test_text_given_to_the_runner_stays_text(root, value):
-    assert runner.check_parameters(write(root, "preset='smoke'\nseeds=''"), {"seeds": value})["seeds"] == value
-
-
-def test_notebook_runs_from_anywhere_but_not_without_its_kernel(root, monkeypatch, tmp_path_factory, capsys):
-    path = write(root, "preset='smoke'\nresults_dir=''", "1")
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    assert runner.main([str(path)]) == 0
-    notebook = nbformat.read(path, 4)
-    notebook.metadata.clear()
-    nbformat.write(notebook, path)
-    assert runner.main([str(path)]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("trc.artifact.runner: ")
-
-
-def test_figure_of_results_without_its_columns_ends_with_status_2(root, capsys):
-    results.Record(root / "results" / "comparison").write({"training": pd.DataFrame({"a": [1]})}, parameters={})
-    assert figures_main(["fig7_learning"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 # The README

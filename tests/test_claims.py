@@ -39,20 +39,22 @@ PROMISE = {
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(root):
     """A project with one claim and no checkpoint."""
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "claims.yml").touch()
-    monkeypatch.chdir(tmp_path)
-    Record(tmp_path / "results" / "tiny").write({"runs": FRAME}, parameters={})
-    claim(tmp_path)
-    promise(tmp_path)
-    return tmp_path
+    Record(root / "results" / "tiny").write({"runs": FRAME}, parameters={})
+    claim(root)
+    promise(root)
+    return root
 
 
 def claim(root, **changes):
     text = yaml.safe_dump({"claims": [CLAIM | changes], "checkpoints": []})
     (root / "book" / "claims.yml").write_text(text)
+
+
+def with_a(**number):
+    """The numbers of the claim, `a` another one."""
+    return {"numbers": CLAIM["numbers"] | {"a": number}}
 
 
 def promise(root, **changes):
@@ -136,63 +138,63 @@ def test_several_rows_become_one_number(root):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("write", "change", "message"),
     [
-        ({"holds": "a < c"}, "can't be evaluated"),
-        ({"holds": "a <"}, "can't be evaluated"),
-        ({"holds": "a.foo < 1"}, "can't be evaluated"),
-        ({"holds": "not a > 0"}, "is no comparison; write < or >"),
-        ({"holds": "a - 1"}, "is no comparison"),
-        ({"holds": "[a, b]"}, "is no comparison"),
-        (
-            {"numbers": CLAIM["numbers"] | {"a": {"table": "tiny/runs", "row": "a gap", "column": "method"}}},
-            "no numbers",
-        ),
+        (claim, {"holds": "a < c"}, "can't be evaluated"),
+        (claim, {"holds": "a <"}, "can't be evaluated"),
+        (claim, {"holds": "a.foo < 1"}, "can't be evaluated"),
+        (claim, {"holds": "not a > 0"}, "is no comparison; write < or >"),
+        (claim, {"holds": "a - 1"}, "is no comparison"),
+        (claim, {"holds": "[a, b]"}, "is no comparison"),
+        (claim, with_a(table="tiny/runs", row="a gap", column="method"), "no numbers"),
+        (promise, {"verdict": "holds"}, "a < 0.2 is false for {'a': 0.25}: it does not hold (book/promises)"),
+        (promise, {"holds": "a < 0.3"}, "a < 0.3 is true for {'a': 0.25}: it holds (book/promises)"),
+        (promise, {"fails": "a > 0.3"}, "a < 0.2 is false for {'a': 0.25}: it can't tell (book/promises)"),
+        (promise, with_a(table="tiny/runs", row="'a gap'"), "fits 0 rows"),
     ],
 )
-def test_expression_that_cannot_be_evaluated_breaks_the_claim(root, capsys, change, message):
-    claim(root, **change)
+def test_claim_or_verdict_that_cannot_be_evaluated_or_is_not_borne_out_is_broken(root, capsys, write, change, message):
+    write(root, **change)
     assert main([]) == 1
     assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("write", "change", "message"),
     [
-        ({"colour": "red"}, "a-is-better: unknown key colour; known are id, page, .*holds"),
-        ({"text": "it costs {c}"}, "a-is-better: the text names c, which is none of its numbers"),
-        (
-            {"numbers": {"a": {"table": "tiny/runs", "row": "a gap", "show": "roman 3"}}},
-            "a-is-better: number a: unknown way to show a number 'roman'; known are number, ",
-        ),
-        (
-            {"numbers": {"a": {"table": "tiny/runs", "row": "a", "take": "median"}, "b": CLAIM["numbers"]["b"]}},
-            "unknown way to take several rows 'median'",
-        ),
-        ({"numbers": {"a": {"row": "a gap"}}}, "a-is-better: number a: the key table is missing; known are table, row"),
-        ({"numbers": {"a": 5}}, "number a: each key must be given by its name, got 5"),
-        ({"numbers": {"a": {"table": 5, "row": "a"}}}, "a-is-better: number a: table must be of type str, got 5"),
-        ({"numbers": CLAIM["numbers"] | {"b": {"table": "tiny/runs", "row": "b", "show": "percent"}}}, "percent 2"),
-        ({"numbers": 5}, "a-is-better: numbers must be of type dict, got 5"),
-        ({"text": "it costs {}"}, "the text names a number without a name"),
-        ({"holds": True}, "a-is-better: holds must be of type str, got True"),
-        ({"holds": ""}, "a-is-better: a verdict needs an expression in holds"),
-        ({"text": ""}, "a claim needs its text"),
-        ({"says": "much"}, "one that was announced its source and what that says"),
+        (claim, {"colour": "red"}, "a-is-better: unknown key colour; known are id, page, "),
+        (claim, {"text": "it costs {c}"}, "a-is-better: the text names c, which is none of its numbers"),
+        (claim, {"text": "it costs {}"}, "the text names a number without a name"),
+        (claim, {"text": ""}, "a claim needs its text"),
+        (claim, {"says": "much"}, "one that was announced its source and what that says"),
+        (claim, {"holds": True}, "a-is-better: holds must be of type str, got True"),
+        (claim, {"holds": ""}, "a-is-better: a verdict needs an expression in holds"),
+        (claim, {"numbers": 5}, "a-is-better: numbers must be of type dict, got 5"),
+        (claim, {"numbers": {"a": 5}}, "number a: each key must be given by its name, got 5"),
+        (claim, with_a(row="a"), "a-is-better: number a: the key table is missing; known are table, row"),
+        (claim, with_a(table=5, row="a"), "a-is-better: number a: table must be of type str, got 5"),
+        (claim, with_a(table="t", row="a", show="roman 3"), "unknown way to show a number 'roman'; known are number, "),
+        (claim, with_a(table="t", row="a", show="percent"), "percent 2"),
+        (claim, with_a(table="t", row="a", take="median"), "unknown way to take several rows 'median'"),
+        (promise, {"verdict": "maybe"}, "a-is-small: unknown verdict 'maybe'; known are holds, fails, undecided, open"),
+        (promise, {"verdict": "open"}, "a verdict needs an expression in holds, and one that is open the reason in"),
+        (promise, {"verdict": "open", "holds": ""}, "the reason in why"),
+        (promise, {"source": "", "says": ""}, "a-is-small: what was announced needs its source and a verdict"),
+        (promise, {"says": ""}, "a-is-small: a claim needs its text, and one that was announced its source"),
     ],
 )
-def test_bad_claim_ends_with_status_2_and_one_line(root, capsys, change, message):
-    claim(root, **change)
+def test_bad_claim_or_promise_ends_with_status_2_and_one_line(root, capsys, write, change, message):
+    write(root, **change)
     assert main([]) == 2
     error = capsys.readouterr().err
     assert error.startswith("trc.artifact.claims: ") and error.count("\n") == 1
-    with pytest.raises(ValueError, match=message):
-        read_claims(root)
+    assert message in error
 
 
-@pytest.mark.parametrize(
-    "text", ["", "3", "claims: []", "claims: 3\ncheckpoints: []", "claims: [3]\ncheckpoints: []", ": : ["]
-)
+NO_LISTS = ["", "3", "claims: []", "{claims: 3, checkpoints: []}", "{claims: [3], checkpoints: []}", ": : ["]
+
+
+@pytest.mark.parametrize("text", NO_LISTS)
 def test_file_that_is_no_list_of_claims_is_refused(root, text):
     (root / "book" / "claims.yml").write_text(text)
     with pytest.raises(ValueError, match=r"claims.yml is not a list of claims \("):
@@ -237,23 +239,16 @@ def test_readme_without_the_marks_is_refused():
 
 def test_other_model_under_a_checkpoints_name_is_noticed(root):
     checkpoint = CHECKPOINTS[0]
-    shutil.copytree(ROOT / "results" / "comparison", root / "results" / "comparison")
-    shutil.copytree(ROOT / "results" / "teachers", root / "results" / "teachers")
+    for experiment in ("comparison", "teachers"):
+        shutil.copytree(ROOT / "results" / experiment, root / "results" / experiment)
     problem = checkpoint.row.split()[0]
     other = trc.TinyRecursiveControl.create_small(problem=trc.make_problem(problem), seed=1)
-    (root / checkpoint.file).parent.mkdir(parents=True)
     trc.save_model(other, root / checkpoint.file)
     assert "is not a model of" in checkpoint.wrong(root)
     (root / checkpoint.file).unlink()
     assert "restore it with git" in checkpoint.wrong(root)
     trc.save_model(other, root / checkpoint.file, training={"recipe": {"problem": problem, "seed": 0}})
     assert "gap is" in checkpoint.wrong(root)
-
-
-def test_result_of_no_experiment_says_how_to_make_it(root):
-    claim(root, numbers={name: number | {"table": "gone/runs"} for name, number in CLAIM["numbers"].items()})
-    with pytest.raises(FileNotFoundError, match="make experiments PRESET=paper ONLY=gone"):
-        read_claims(root)[0][0].values(root)
 
 
 # What was announced
@@ -265,40 +260,6 @@ def test_verdict_is_checked_and_its_finding_written(root, capsys):
     assert found.sentence(root) == "25\N{NO-BREAK SPACE}%. It is more."
     assert main([]) == 0
     assert "holds   verdict     a-is-small\n" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"verdict": "holds"}, "a < 0.2 is false for {'a': 0.25}: it does not hold (book/promises)"),
-        ({"holds": "a < 0.3"}, "a < 0.3 is true for {'a': 0.25}: it holds (book/promises)"),
-        ({"fails": "a > 0.3"}, "a < 0.2 is false for {'a': 0.25}: it can't tell (book/promises)"),
-        ({"holds": "a <"}, "can't be evaluated"),
-        ({"numbers": PROMISE["numbers"] | {"a": {"table": "tiny/runs", "row": "'a gap'"}}}, "fits 0 rows"),
-    ],
-)
-def test_verdict_that_is_not_borne_out_is_broken(root, capsys, change, message):
-    promise(root, **change)
-    assert main([]) == 1
-    assert message in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"verdict": "maybe"}, "a-is-small: unknown verdict 'maybe'; known are holds, fails, undecided, open"),
-        ({"verdict": "open"}, "a verdict needs an expression in holds, and one that is open the reason in why"),
-        ({"verdict": "open", "holds": ""}, "the reason in why"),
-        ({"holds": ""}, "a verdict needs an expression"),
-        ({"text": "{b}"}, "a-is-small: the text names b, which is none of its numbers"),
-        ({"source": "", "says": ""}, "a-is-small: what was announced needs its source and a verdict"),
-        ({"says": ""}, "a-is-small: a claim needs its text, and one that was announced its source"),
-    ],
-)
-def test_bad_promise_is_refused(root, change, message):
-    promise(root, **change)
-    with pytest.raises(ValueError, match=message):
-        read_promises(root)
 
 
 def test_times_that_no_manifest_records_can_be_read(root):

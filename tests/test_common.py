@@ -59,11 +59,15 @@ def test_sha256_is_that_of_the_standard(tmp_path):
 
 
 def test_order_and_threads_of_the_caller_are_kept():
-    before = torch.get_num_threads()
-    assert list(parallel_map(pow, [(2, k) for k in range(5)])) == [1, 2, 4, 8, 16]
-    with single_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    try:
+        assert list(parallel_map(pow, [(2, k) for k in range(5)])) == [1, 2, 4, 8, 16]
+        with pytest.raises(KeyError), single_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
     with pytest.raises(ValueError, match="jobs must be a whole number, 1 or more, got 0"):
         list(parallel_map(pow, [(2, 3)], jobs=0))
 

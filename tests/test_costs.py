@@ -107,16 +107,6 @@ def test_hessian_is_that_of_torch_without_what_bends_downwards(cost, trajectorie
     assert min(torch.linalg.eigvalsh(running).min(), torch.linalg.eigvalsh(final).min()) > -1e-12
 
 
-def test_general_way_gives_the_quadratic_cost_to_rounding(trajectories):
-    x, u, target = trajectories
-    one, other = COSTS["quadratic"], COSTS["rewritten"]
-    batch_first = x.transpose(0, 1), u.transpose(0, 1), target
-    torch.testing.assert_close(one(*batch_first), other(*batch_first), rtol=1e-13, atol=0)
-    torch.testing.assert_close(one.gradient(x, u, target), other.gradient(x, u, target), rtol=1e-13, atol=1e-13)
-    for mine, theirs in zip(one.hessian(x, u, target), other.hessian(x, u, target), strict=True):
-        torch.testing.assert_close(mine.expand_as(theirs), theirs, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("weights", "message"),
     [

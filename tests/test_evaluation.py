@@ -138,9 +138,8 @@ def test_bad_states_and_controls_are_refused(double_integrator, initial, control
 
 def test_comparison_has_every_method_judged_alike(model, double_integrator, draw):
     initial, target = draw(double_integrator, 40)
-    table = trc.compare(
-        {"a": model, "b": model}, double_integrator, initial, target, generator=torch.Generator().manual_seed(3)
-    )
+    models, chance = {"a": model, "b": model}, torch.Generator().manual_seed(3)
+    table = trc.compare(models, double_integrator, initial, target, generator=chance)
     assert list(table.index) == ["random", "zero", "untrained", "a", "b", "lqr", "optimum"]
     label = trc.lqr(double_integrator, initial, target)
     own = trc.evaluate(model, double_integrator, initial, target, reference_cost=label.cost)

@@ -39,39 +39,25 @@ def test_experiment_from_training_to_tables(make, tmp_path):
     outcomes = exp.judge(["test", "wide"])
     assert list(outcomes.by_key) == [("double_integrator", s, v) for v in ("one", "two") for s in ("test", "wide")]
     some = exp.instances("double_integrator", "wide")
-    alone = [
-        some.judge(trc.propose(exp.model("double_integrator", "two", s), some.initial, some.target))[-1] for s in (0, 1)
-    ]
+    networks = [exp.model("double_integrator", "two", seed) for seed in (0, 1)]
+    alone = [some.judge(trc.propose(network, some.initial, some.target))[-1] for network in networks]
     both = outcomes["double_integrator", "wide", "two"]
     assert all(torch.equal(both[metric], values) for metric, values in join(alone).items())
     exp.write(runs=outcomes.by_seed(["gap"]), contrasts=outcomes.against("one", quantities=["gap"]))
     folder = tmp_path / "out" / "tiny"
-    assert {path.name for path in folder.iterdir()} == {
-        "runs.csv",
-        "contrasts.csv",
-        "models.csv",
-        "timings.csv",
-        "manifest.json",
-    }
-    assert list(pd.read_csv(folder / "timings.csv").columns) == [
-        "problem",
-        "variant",
-        "seed",
-        "phase",
-        "seconds",
-        "commit",
-    ]
-    assert len(pd.read_csv(folder / "models.csv")) == 4
+    written = ["contrasts.csv", "manifest.json", "models.csv", "runs.csv", "timings.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == written
+    assert " ".join(pd.read_csv(folder / "timings.csv")) == "problem variant seed phase seconds commit"
+    said = pd.read_csv(folder / "models.csv")  # everything, defaults included
+    assert said["seed"].tolist() == [0, 1, 0, 1]
+    assert said["model_num_outer_cycles"].tolist() == [3, 3, 1, 1]
+    assert said["training_weight_decay"].tolist() == [trc.training.TrainingConfig().weight_decay] * 4
 
 
 def test_iterates_and_answers(make):
     exp = make(seeds="0")
-    exp.train(
-        {
-            "K2": {"model": {"num_outer_cycles": 2}},
-            "plain": {"size": "feedforward", "feedback": "none", "model": {"width": 8}},
-        }
-    )
+    plain = {"size": "feedforward", "feedback": "none", "model": {"width": 8}}
+    exp.train({"K2": {"model": {"num_outer_cycles": 2}}, "plain": plain})
     iterates = exp.judge_iterates(4)
     assert [key[1:] for key in iterates.by_key] == [("K2", k) for k in range(5)] + [("plain", 0)]
     answers = exp.answers(iterates)

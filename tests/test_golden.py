@@ -18,7 +18,6 @@ import trc
 from trc.artifact.trained import NUMERICS
 
 FILE = Path(__file__).with_name("golden.json")
-PROBLEMS = ("double_integrator", "van_der_pol")
 
 #: Largest difference, relative where numbers are above 1. Other processors round otherwise, by up to 2e-7.
 TOLERANCE = 2e-6
@@ -45,10 +44,10 @@ KINDS = {
     "feedforward": ("plain", {}),
 }
 
-#: Of each problem, all that solve it.
+#: The problems, and all that solve each.
 EXPERTS = {"double_integrator": ("lqr", "ilqr", "optimum", "minimum_energy"), "van_der_pol": ("lqr", "ilqr", "optimum")}
 
-TRAININGS = [f"{problem} {kind}" for problem in PROBLEMS for kind in KINDS]
+TRAININGS = [f"{problem} {kind}" for problem in EXPERTS for kind in KINDS]
 SOLVED = [f"{problem} {expert}" for problem, experts in EXPERTS.items() for expert in experts]
 
 

@@ -25,10 +25,17 @@ def short(example):
     return example.replace("epochs=100", "epochs=2")
 
 
+def load(data, tmp_path, batch_size=8):
+    """Loaders of a dataset, by way of a file."""
+    return guide.create_data_loaders(*guide.load_dataset(data.save(tmp_path / "data.npz")), batch_size=batch_size)
+
+
 @pytest.fixture
 def loaders(van_der_pol, tmp_path):
-    path = trc.generate_dataset(van_der_pol, 20, seed=1).save(tmp_path / "vdp.npz")
-    return guide.create_data_loaders(*guide.load_dataset(path), batch_size=64)
+    return load(trc.generate_dataset(van_der_pol, 20, seed=1), tmp_path, batch_size=64)
+
+
+COST = {"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
 
 
 # The examples
@@ -50,13 +57,8 @@ def test_process_supervision_and_evaluation(tmp_path, monkeypatch, van_der_pol, 
     names = run(change(guide_examples.PROCESS_SUPERVISION), train_loader=loaders[0], val_loader=loaders[1])
     model = names["trained_model"]
     assert model.needs_simulator
-    run(
-        guide_examples.EVALUATION,
-        trained_model=model,
-        problem=van_der_pol,
-        dynamics_fn=names["dynamics_fn"],
-        test_loader=loaders[1],
-    )
+    given = {"problem": van_der_pol, "dynamics_fn": names["dynamics_fn"], "test_loader": loaders[1]}
+    run(guide_examples.EVALUATION, trained_model=model, **given)
     assert "Samples improving: " in capfd.readouterr().out
     assert (tmp_path / "refinement.png").read_bytes().startswith(b"\x89PNG")
 
@@ -77,13 +79,8 @@ def test_dynamics_of_ones_own(double_integrator, draw, capfd):
     torch.testing.assert_close(seen["errors"], expected, rtol=1e-4, atol=1e-4)
     seen["controls"].sum().backward()
     assert model.decode[0].weight.grad.abs().max() > 0
-    run(
-        guide_examples.REFINEMENT,
-        model=Model.create_small(problem=double_integrator),
-        current=current,
-        target=target,
-        torch=torch,
-    )
+    model = Model.create_small(problem=double_integrator)
+    run(guide_examples.REFINEMENT, model=model, current=current, target=target, torch=torch)
     out = capfd.readouterr().out
     assert out.count("Iteration ") == 4
     assert out.count(" error: ") == 3
@@ -111,24 +108,27 @@ def test_reward_of_ones_own():
 # What they call
 
 
-def test_training_is_that_of_the_library(tmp_path, double_integrator, capfd):
+@pytest.mark.parametrize(
+    ("train", "options", "tolerance"),
+    [
+        ("train", {}, 0),
+        ("train_with_process_supervision", {"process_weight": 0.3}, 0),
+        # what needs the expert's outcome has it; the loaders hold single precision
+        ("train_with_process_supervision", {"loss": "hinge"}, 1e-5),
+        ("train_with_process_supervision", {"reference": "teacher"}, 1e-5),
+        ("train_with_process_supervision", {"state_weight": 0.5}, 1e-5),
+    ],
+    ids=str,
+)
+def test_training_is_that_of_the_library(tmp_path, double_integrator, capfd, train, options, tolerance):
     data = trc.generate_dataset(double_integrator, 40, seed=1)
-    loaders = guide.create_data_loaders(*guide.load_dataset(data.save(tmp_path / "data.npz")), batch_size=8)
-    ours, theirs = (Model.create_small(problem=double_integrator, seed=0) for _ in range(2))
-    trc.train(ours, data, epochs=2, batch_size=8)
-    assert guide.train(theirs, *loaders, epochs=2) is theirs
+    dtype = torch.float64 if tolerance else torch.float32
+    ours, theirs = (Model.create_small(problem=double_integrator, seed=0).to(dtype) for _ in range(2))
+    default = {} if train == "train" else {"loss": "process"}
+    trc.train(ours, data, epochs=2, batch_size=8, **default | options)
+    assert getattr(guide, train)(theirs, *load(data, tmp_path), epochs=2, **options) is theirs
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_process_supervision_is_that_of_the_library(tmp_path, double_integrator, capfd):
-    data = trc.generate_dataset(double_integrator, 40, seed=1)
-    loaders = guide.create_data_loaders(*guide.load_dataset(data.save(tmp_path / "data.npz")), batch_size=8)
-    ours, theirs = (Model.create_small(problem=double_integrator, seed=0) for _ in range(2))
-    trc.train(ours, data, epochs=2, batch_size=8, loss="process", process_weight=0.3)
-    guide.train_with_process_supervision(theirs, *loaders, epochs=2, process_weight=0.3)
-    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(a, b)
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
 
 
 def test_supervised_training_needs_no_more_than_a_file(tmp_path, double_integrator, capfd):
@@ -181,42 +181,29 @@ def test_evaluator_measures_the_iterates(van_der_pol, draw):
     }
 
 
-@pytest.mark.parametrize("options", [{"loss": "hinge"}, {"reference": "teacher"}, {"state_weight": 0.5}], ids=str)
-def test_losses_that_need_the_experts_outcome_have_it(tmp_path, double_integrator, capfd, options):
-    data = trc.generate_dataset(double_integrator, 40, seed=1)
-    loaders = guide.create_data_loaders(*guide.load_dataset(data.save(tmp_path / "data.npz")), batch_size=8)
-    ours, theirs = (Model.create_small(problem=double_integrator, seed=0).double() for _ in range(2))
-    trc.train(ours, data, epochs=1, batch_size=8, **{"loss": "process"} | options)
-    guide.train_with_process_supervision(theirs, *loaders, epochs=1, **options)
-    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)  # the loaders hold single precision
-
-
 def test_folder_of_a_run_with_another_simulator_is_refused(tmp_path, loaders, capfd):
-    cost = {"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
-
     def train(mu):
-        guide.train_with_process_supervision(
-            Model.create_small(control_horizon=100, seed=0),
-            *loaders,
-            dynamics_fn=lambda x, u: guide.simulate_vanderpol_torch(x, u, mu=mu),
-            cost_params=cost,
-            epochs=1,
-            output_dir=tmp_path / "run",
-        )
+        model, options = Model.create_small(control_horizon=100, seed=0), {"epochs": 1, "output_dir": tmp_path / "run"}
+        simulate = lambda x, u: guide.simulate_vanderpol_torch(x, u, mu=mu)  # noqa: E731
+        guide.train_with_process_supervision(model, *loaders, dynamics_fn=simulate, cost_params=COST, **options)
 
     train(1.0)
     with pytest.raises(ValueError, match="holds another run: it differs in sha256"):
         train(2.0)
 
 
-def test_simulation_without_gradient_is_refused_where_the_loss_needs_it(loaders):
-    cost = {"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
-    frozen = lambda x, u: guide.simulate_vanderpol_torch(x, u.detach())  # noqa: E731
-    with pytest.raises(ValueError, match="needs the gradient of the simulation, but dynamics_fn gives none"):
-        guide.train_with_process_supervision(
-            Model.create_small(control_horizon=100), *loaders, dynamics_fn=frozen, cost_params=cost, epochs=1
-        )
+@pytest.mark.parametrize(
+    ("simulate", "message"),
+    [
+        (lambda x, u: guide.simulate_vanderpol_torch(x, u.detach()), "the gradient of the simulation, but dynamics_fn"),
+        (lambda x, u: guide.simulate_vanderpol_torch(x, u)[:, -1], "the cost needs trajectories"),
+    ],
+    ids=["without gradient", "final states alone"],
+)
+def test_simulation_that_is_not_enough_for_the_loss_is_refused(loaders, simulate, message):
+    model = Model.create_small(control_horizon=100)
+    with pytest.raises(ValueError, match=message):
+        guide.train_with_process_supervision(model, *loaders, dynamics_fn=simulate, cost_params=COST, epochs=1)
 
 
 def test_evaluator_judges_by_the_problem_that_it_is_given(van_der_pol, draw):
@@ -225,12 +212,9 @@ def test_evaluator_judges_by_the_problem_that_it_is_given(van_der_pol, draw):
     x, t = draw(van_der_pol, 5, torch.float32)
     loader = DataLoader(TensorDataset(x, t, trc.lqr(other, x, t).controls), batch_size=5)
     metrics = guide.RefinementEvaluator(model, problem=other).evaluate(loader)
-    iterates = model(x, t, dynamics_fn=lambda x, u: trc.rollout(other, x, u), return_all_iterations=True)[
-        "all_controls"
-    ]
-    for k in range(4):
-        expected = other.cost(trc.rollout(other, x, iterates[:, k]), iterates[:, k], t)
-        torch.testing.assert_close(metrics.costs[:, k], expected)
+    output = model(x, t, dynamics_fn=lambda x, u: trc.rollout(other, x, u), return_all_iterations=True)
+    for k, u in enumerate(output["all_controls"].unbind(1)):
+        torch.testing.assert_close(metrics.costs[:, k], other.cost(trc.rollout(other, x, u), u, t))
 
 
 @pytest.mark.parametrize(
@@ -241,12 +225,7 @@ def test_evaluator_judges_by_the_problem_that_it_is_given(van_der_pol, draw):
             lambda m, ls: guide.train_with_process_supervision(m, *ls, cost_params={"Q": torch.eye(2), "S": 1}),
             "cost_params are Q, R and Q_final; missing or unknown: Q_final, R, S",
         ),
-        (
-            lambda m, ls: guide.train_with_process_supervision(
-                m, *ls, cost_params={"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
-            ),
-            "process supervision needs dynamics_fn",
-        ),
+        (lambda m, ls: guide.train_with_process_supervision(m, *ls, cost_params=COST), "supervision needs dynamics_fn"),
         (lambda m, ls: guide.train(m, [], []), "train_loader must be a DataLoader"),
         (lambda m, ls: guide.train(m, *ls, state_weight=1.0), "state_weight needs a model that was made with problem="),
         (lambda m, ls: guide.train(m, *ls, loss="process"), "train is behaviour cloning; call train_with_process"),
@@ -258,14 +237,6 @@ def test_evaluator_judges_by_the_problem_that_it_is_given(van_der_pol, draw):
 def test_bad_calls_are_refused(loaders, call, message):
     with pytest.raises(ValueError, match=message):
         call(Model.create_small(control_horizon=100), loaders)
-
-
-def test_final_states_are_not_enough_for_process_supervision(van_der_pol, loaders):
-    final = lambda x, u: trc.rollout(van_der_pol, x, u)[:, -1]  # noqa: E731
-    model = Model.create_small(control_horizon=100)
-    cost = {"Q": torch.eye(2), "R": torch.eye(1), "Q_final": torch.eye(2)}
-    with pytest.raises(ValueError, match="the cost needs trajectories"):
-        guide.train_with_process_supervision(model, *loaders, dynamics_fn=final, cost_params=cost, epochs=1)
 
 
 def test_missing_gpu_is_told(monkeypatch, double_integrator):

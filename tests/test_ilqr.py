@@ -1,6 +1,7 @@
 """iLQR ends at a stationary point within the bounds, whatever the start, and no worse than other solvers."""
 
 import itertools
+from dataclasses import dataclass, replace
 
 import ipopt
 import pytest
@@ -149,6 +150,22 @@ def test_unfinished_instances_are_reported_and_not_called_converged():
     )
     assert found.converged.all() and (found.residual <= 1e-6).all()  # of two starts the better one says how it ended
     assert torch.equal(found.iterations, alone.iterations)  # one from zero controls, none from the best
+
+
+@dataclass(frozen=True)
+class Reward(trc.QuadraticCost):
+    """A cost below zero, where what is lost to rounding counts as no improvement."""
+
+    def __call__(self, states, controls, target):
+        return super().__call__(states, controls, target) - 1e4
+
+
+def test_search_ends_where_no_instance_gets_any_better():
+    linear = PROBLEMS["double_integrator"]
+    problem = replace(linear, cost=Reward(linear.cost.Q, linear.cost.R, linear.cost.Q_final))
+    found = trc.ilqr(problem, *instances(problem, 4), start="zero", tolerance=1e-300)
+    assert not found.converged.any() and (found.iterations < 100).all()
+    assert found.residual.max() < 1e-9
 
 
 def test_random_start_is_anywhere_within_the_bounds():

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import trc
-from trc.artifact.instances import instances
-from trc.artifact.outcomes import QUANTITIES, Outcomes, join, outcome, overview
+from trc.artifact.instances import Instances, instances
+from trc.artifact.outcomes import QUANTITIES, Outcomes, join, overview
 from trc.artifact.presets import PAPER_PROBLEMS
 from trc.artifact.trajectories import trajectory_table
 
@@ -28,7 +28,8 @@ def test_outcome_follows_the_iterates_by_hand(double_integrator, draw):
     x0, target = draw(double_integrator, 3)
     best = trc.lqr(double_integrator, x0, target)
     iterates = torch.stack([0 * best.controls, best.controls, 0.5 * best.controls], 1)
-    first, second, third = outcome(double_integrator, x0, target, iterates, best.cost, best.controls)
+    some = Instances(double_integrator, x0, target, best.controls, best.cost, optimal_error=torch.zeros(3))
+    first, second, third = some.judge(iterates, best.controls)
     torch.testing.assert_close(second["cost"][0], best.cost)
     assert second["control_mse"].abs().max() == 0
     torch.testing.assert_close(first["control_mse"][0], best.controls.square().mean((1, 2)))
@@ -36,19 +37,15 @@ def test_outcome_follows_the_iterates_by_hand(double_integrator, draw):
     torch.testing.assert_close(third["previous_cost"], second["cost"])
     torch.testing.assert_close(third["first_cost"], first["cost"])
     assert (third["optimal_cost"] == best.cost).all()
-    assert "control_mse" not in outcome(double_integrator, x0, target, iterates, best.cost)[0]
+    assert "control_mse" not in some.judge(iterates)[0]
 
 
 def test_table_by_seed_by_hand():
     found = gathered({("a", 1): made_up([3.0, 5.0], [1.0, 3.0])}, ["method", "iterate"], [7, 8])
     table = found.by_seed(["gap", "cost"])
     assert list(table.columns) == ["method", "iterate", "seed", "metric", "value"]
-    assert table.values.tolist() == [
-        ["a", 1, 7, "gap", 1.0],
-        ["a", 1, 7, "cost", 4.0],
-        ["a", 1, 8, "gap", 3.0],
-        ["a", 1, 8, "cost", 8.0],
-    ]
+    rows = [["a", 1, 7, "gap", 1.0], ["a", 1, 7, "cost", 4.0], ["a", 1, 8, "gap", 3.0], ["a", 1, 8, "cost", 8.0]]
+    assert table.values.tolist() == rows
 
 
 def test_reduction_is_the_share_that_is_gone():
@@ -93,12 +90,8 @@ def test_everything_is_held_against_references_of_its_own_kind():
     one = found.against(("x", 0), quantities=["cost"])
     assert one[["form", "weight", "value"]].values.tolist() == [["x", 1, 1], ["y", 0, 2], ["y", 1, 3]]
     by_weight = gathered({key[1:]: found[key] for key in key_of}, ["form", "weight"]).against(0, 1, quantities=["cost"])
-    assert by_weight[["form", "weight", "against", "value"]].values.tolist() == [
-        ["x", 0, 1, -1],
-        ["x", 1, 0, 1],
-        ["y", 0, 1, -1],
-        ["y", 1, 0, 1],
-    ]
+    expected = [["x", 0, 1, -1], ["x", 1, 0, 1], ["y", 0, 1, -1], ["y", 1, 0, 1]]
+    assert by_weight[["form", "weight", "against", "value"]].values.tolist() == expected
 
 
 def test_join_stacks_the_seeds():
@@ -112,12 +105,11 @@ def test_overview_shows_the_test_set_with_keys_down_and_metrics_across():
     assert table.to_dict("index") == {("test", "a"): {"gap": 2.0, "cost": 6.0}}
 
 
-@pytest.mark.parametrize("table", ["by_seed", "intervals", "against"])
-def test_unknown_quantity_is_refused(table):
+@pytest.mark.parametrize(("table", "references"), [("by_seed", []), ("intervals", []), ("against", ["a"])])
+def test_unknown_quantity_is_refused(table, references):
     found = gathered({("a",): made_up([1.0, 2.0], [1.0, 1.0]), ("b",): made_up([1.0, 2.0], [1.0, 1.0])})
-    arguments = {"quantities": ["beauty"]}
     with pytest.raises(ValueError, match="unknown quantity 'beauty'; known are gap"):
-        found.against("a", **arguments) if table == "against" else getattr(found, table)(**arguments)
+        getattr(found, table)(*references, quantities=["beauty"])
 
 
 def test_unknown_outcome_is_refused_with_those_there_are():
@@ -127,10 +119,13 @@ def test_unknown_outcome_is_refused_with_those_there_are():
 
 
 @pytest.mark.parametrize("problem", PAPER_PROBLEMS)
-def test_instances_of_a_preset_carry_their_optimum(problem):
+def test_instances_of_a_preset_and_the_first_of_them_carry_their_optimum(problem):
     some = instances(problem, "smoke", "wide")
-    best = trc.optimum(some.problem, some.initial[:4].double(), some.target[:4].double())
-    torch.testing.assert_close(some.optimal_cost[:4], best.cost, rtol=1e-6, atol=0)
+    few = some.first(4)
+    assert torch.equal(few.initial, some.initial[:4]) and len(few.lqr_controls) == 4
+    assert len(some.first(10_000).initial) == len(some.initial)
+    best = trc.optimum(few.problem, few.initial.double(), few.target.double())
+    torch.testing.assert_close(few.optimal_cost, best.cost, rtol=1e-6, atol=0)
     own = some.optimum()
     assert own["cost"].shape == own["success"].shape == (1, len(some.initial))
     assert torch.equal(own["cost"], own["optimal_cost"])
@@ -142,15 +137,6 @@ def test_teacher_of_a_problem_is_optimal_on_the_test_set(problem):
     controls = some.teacher_controls()
     cost = some.problem.cost(trc.rollout(some.problem, some.initial.double(), controls), controls, some.target.double())
     torch.testing.assert_close(cost, some.optimal_cost, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("name", PAPER_PROBLEMS)
-def test_first_instances_are_the_first_of_each_part(name):
-    some = instances(name, "smoke")
-    few = some.first(3)
-    assert len(few.initial) == len(few.optimal_cost) == len(few.lqr_controls) == 3
-    assert torch.equal(few.initial, some.initial[:3])
-    assert len(some.first(10_000).initial) == len(some.initial)
 
 
 def test_trajectory_table_holds_what_the_simulator_gives(double_integrator, draw):

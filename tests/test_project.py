@@ -2,7 +2,6 @@
 
 import ast
 import subprocess
-import sys
 import tomllib
 from graphlib import TopologicalSorter
 from importlib.util import resolve_name
@@ -13,7 +12,6 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from trc.artifact.results import input_digests, read_manifest, read_table
 
@@ -31,20 +29,15 @@ HOUSE = (
     ["evaluation", "datasets"],
     ["training"],
     ["cli", "guide"],
-    ["artifact"],
-    ["__main__", ""],  # python -m trc, and trc itself, which hands names on
+    ["artifact", "__main__", ""],  # python -m trc, and trc itself, which hands names on, don't know the artifact
 )
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 
-
-def trees():
-    """Each file of trc/ by its module's name, parsed."""
-    for path in sorted((ROOT / "trc").rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        yield ".".join(part for part in parts if part != "__init__"), path, ast.parse(path.read_text())
-
-
-MODULES = {name: (path, tree) for name, path, tree in trees()}
+#: Each file of trc/ by its module's name, with its syntax tree.
+MODULES = {}
+for file in sorted((ROOT / "trc").rglob("*.py")):
+    parts = [part for part in file.relative_to(ROOT).with_suffix("").parts if part != "__init__"]
+    MODULES[".".join(parts)] = file, ast.parse(file.read_text())
 
 
 def imports(name):
@@ -72,7 +65,6 @@ def test_imports_run_downwards(name):
     assert room(name) in FLOORS, f"{name} has no floor yet: give it one in HOUSE of tests/test_project.py"
     for other in imports(name):
         if other.split(".")[0] == "trc" and room(other) != room(name):
-            assert room(other) in FLOORS, f"{other} has no floor yet: give it one in HOUSE of tests/test_project.py"
             assert FLOORS[room(other)] < FLOORS[room(name)], f"{name} must not import {other}"
 
 
@@ -89,7 +81,7 @@ def test_house_is_small_enough_to_remember():
     }
     assert set(FLOORS) == {room(name) for name in MODULES}
     assert len(FLOORS) <= 18
-    assert len(HOUSE) - 1 <= 9
+    assert len(HOUSE) <= 9
     assert len(arrows) <= 75
 
 
@@ -104,11 +96,6 @@ def test_file_is_about_one_thing(name):
 @pytest.mark.parametrize("name", [n for n in MODULES if n != "trc.plots" and not n.startswith("trc.artifact.figures")])
 def test_only_plots_and_figures_draw(name):
     assert not {other.split(".")[0] for other in imports(name)} & {"matplotlib", "seaborn"}
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if room(name) != "artifact"])
-def test_library_does_not_know_the_artifact(name):
-    assert not [other for other in imports(name) if other.startswith("trc.artifact")]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -153,23 +140,16 @@ def test_conda_installs_the_same_packages_on_an_allowed_python():
     assert editable == f"-e .[{','.join(EXTRAS)}]"
 
 
-def test_tests_run_on_an_allowed_python():
-    assert Version(sys.version.split()[0]) in SpecifierSet(PROJECT["requires-python"])
-
-
 # Files
 
 
-def tracked():
+def test_no_committed_file_is_over_three_megabytes():
     try:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
-    return [ROOT / name for name in listed.split("\0") if name]
-
-
-def test_no_file_is_over_three_megabytes():
-    assert not [path for path in tracked() if path.is_file() and path.stat().st_size > 3_000_000]
+    paths = [ROOT / name for name in listed.split("\0")]
+    assert not [path for path in paths if path.is_file() and path.stat().st_size > 3_000_000]
 
 
 # Results
@@ -189,10 +169,8 @@ def test_committed_results_are_those_that_their_manifest_records(experiment):
     folder = ROOT / "results" / experiment
     executed = {f"{experiment}.ipynb"} if (ROOT / "notebooks" / f"{experiment}.ipynb").is_file() else set()
     of_the_machine = {"timings.csv", "races.csv", "memory.csv"} - set(manifest["tables"])  # in no manifest
-    assert {path.name for path in folder.iterdir()} - of_the_machine == {
-        *manifest["tables"],
-        "manifest.json",
-    } | executed
+    expected = {*manifest["tables"], "manifest.json", *executed}
+    assert {path.name for path in folder.iterdir()} - of_the_machine == expected
     inputs = manifest.get("inputs", {})
     if experiment in TO_BE_EXECUTED_AGAIN:
         inputs = {name: digest for name, digest in inputs.items() if not name.endswith(".ipynb")}

@@ -13,15 +13,6 @@ FRAME = pd.DataFrame({"problem": ["a", "b"], "seed": [0, 1], "value": [1 / 3, fl
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty project to work in."""
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "claims.yml").touch()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def folder(root):
     """Results of an experiment called `tiny`."""
     folder = root / "results" / "tiny"
@@ -81,13 +72,15 @@ def test_manifest_records_the_notebook_and_the_files_that_were_read(root):
         record.write({"runs": FRAME}, parameters={}, inputs=["missing.csv"])
 
 
-def test_project_is_found_from_inside(folder, root, monkeypatch):
+def test_project_is_found_from_inside_and_another_book_is_not_taken_for_it(folder, root, monkeypatch, tmp_path_factory):
     monkeypatch.chdir(folder)
     assert project_root() == root
     assert len(results.read_table("tiny", "runs.csv")) == 2
-    monkeypatch.chdir(root.parent)
+    another = tmp_path_factory.mktemp("another")
+    (another / "_toc.yml").touch()
+    monkeypatch.chdir(another)
     with pytest.raises(FileNotFoundError, match=r"no project at or above .* work inside a clone"):
-        project_root(root.parent)
+        project_root(another)
     assert project_root() == results.Path(results.__file__).resolve().parents[2]  # that of the library
     assert len(results.read_table("tiny", "runs.csv", root)) == 2
 
@@ -113,20 +106,11 @@ def test_missing_file_is_named_with_the_command_that_makes_it(folder, missing):
         results.read_table("tiny", "runs.csv")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"tables": [], "run": {}}',
-        "\x00",
-        '{"tables": {}}',
-        '{"tables": {}, "run": ["commit", "seconds"]}',
-        "[" * 100_000,
-    ],
-    ids=lambda text: repr(text[:40]),
-)
+NO_MANIFESTS = ["", "[]", "{}", "\x00", "[" * 100_000, '{"tables": [], "run": {}}', '{"tables": {}}']
+NO_MANIFESTS += ['{"tables": {}, "run": ["commit", "seconds"]}']
+
+
+@pytest.mark.parametrize("text", NO_MANIFESTS, ids=lambda text: repr(text[:40]))
 def test_file_that_is_no_manifest_is_refused(folder, text):
     (folder / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match=r"manifest.json is not a manifest; restore it with git"):
@@ -136,14 +120,13 @@ def test_file_that_is_no_manifest_is_refused(folder, text):
 def test_presets_write_to_their_places(root):
     assert results.experiment_folder("tiny", "paper") == root / "results" / "tiny"
     assert results.experiment_folder("tiny", "smoke") == root / "_build" / "smoke" / "tiny"
+    assert results.experiment_folder("tiny", "paper", "results") == root / "results" / "tiny"
     assert results.experiment_folder("tiny", "smoke", "/elsewhere") == results.Path("/elsewhere/tiny")
-    with pytest.raises(ValueError, match="unknown preset 'big'; known are smoke, paper"):
-        results.experiment_folder("tiny", "big")
+    assert results.experiment_folder("tiny", "smoke", 5) == root / "5" / "tiny"  # as papermill reads `-p results_dir 5`
 
 
 def test_relative_results_folder_is_the_same_from_everywhere_in_the_project(root, monkeypatch):
-    (root / "notebooks").mkdir()
-    monkeypatch.chdir(root / "notebooks")
+    monkeypatch.chdir(root / "book")
     assert results.experiment_folder("tiny", "smoke", "out") == root / "out" / "tiny"
 
 
@@ -185,18 +168,10 @@ def test_bad_seeds_are_refused(seeds):
         results.parse_seeds(seeds, "0")
 
 
-def test_trial_never_writes_over_committed_results(root):
-    for place in ("results", "results/../results"):
-        with pytest.raises(ValueError, match="results/ holds the paper preset's results; name another results_dir"):
-            results.experiment_folder("tiny", "smoke", place)
-    assert results.experiment_folder("tiny", "paper", "results") == root / "results" / "tiny"
-    assert results.experiment_folder("tiny", "smoke", 5) == root / "5" / "tiny"  # as papermill reads `-p results_dir 5`
-
-
-def test_another_book_is_not_taken_for_this_project(tmp_path, monkeypatch):
-    (tmp_path / "_toc.yml").touch()
-    monkeypatch.chdir(tmp_path)
-    assert project_root() != tmp_path
+@pytest.mark.parametrize("place", ["results", "results/../results"])
+def test_trial_never_writes_over_committed_results(root, place):
+    with pytest.raises(ValueError, match="results/ holds the paper preset's results; name another results_dir"):
+        results.experiment_folder("tiny", "smoke", place)
 
 
 def test_record_that_could_not_be_written_is_refused_at_once(root):

@@ -35,19 +35,6 @@ def test_gradient_is_that_of_finite_differences(problem, value):
     assert torch.autograd.gradcheck(simulate, inputs)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-13)])
-def test_adjoint_equals_step_by_step_autograd(van_der_pol, draw, dtype, tolerance):
-    initial, target = draw(van_der_pol, 32, dtype)
-    controls, mu = randn(32, van_der_pol.horizon, 1, dtype=dtype), 1 + 0.1 * randn(32, seed=1, dtype=dtype)
-    gradients = []
-    for simulate in (trc.rollout, step_by_step):
-        inputs = [tensor.clone().requires_grad_() for tensor in (initial, controls, mu)]
-        states = simulate(van_der_pol, *inputs[:2], {"mu": inputs[2]})
-        gradients.append(torch.autograd.grad(van_der_pol.cost(states, inputs[1], target).mean(), inputs))
-    for adjoint, reference in zip(*gradients, strict=True):
-        assert (adjoint - reference).norm() < tolerance * reference.norm()
-
-
 @pytest.mark.parametrize("by", ["initial", "controls", "mu"])
 @pytest.mark.parametrize("again", ["grad", "backward"])
 def test_second_derivative_is_refused(van_der_pol, by, again):
@@ -155,7 +142,6 @@ INITIAL, CONTROLS = torch.zeros(4, 2), torch.zeros(4, 5, 1)
         (INITIAL * float("nan"), CONTROLS, None, "must be finite, but 4 of 4 instances"),
         (INITIAL.long(), CONTROLS, None, "int64"),
         (INITIAL, torch.zeros(3, 5, 1), None, r"controls must have shape \[4, T, 1\], got \[3, 5, 1\]"),
-        (INITIAL, torch.zeros(4, 5, 2), None, r"controls must have shape \[4, T, 1\], got \[4, 5, 2\]"),
         (INITIAL, torch.zeros(4, 5), None, r"controls must have shape \[4, T, 1\], got \[4, 5\]"),
         (INITIAL, torch.zeros(4, 0, 1), None, r"controls must not be empty, got shape \[4, 0, 1\]"),
         (INITIAL, [[[0.0]]] * 4, None, "controls must be a floating-point tensor, got list"),
@@ -163,12 +149,10 @@ INITIAL, CONTROLS = torch.zeros(4, 2), torch.zeros(4, 5, 1)
         (INITIAL, CONTROLS.double(), None, "initial states are torch.float32 but controls are torch.float64; convert"),
         (INITIAL, CONTROLS, [1.0], "parameters must be a Mapping"),
         (INITIAL, CONTROLS, {"mass": 1.0}, "van_der_pol has no parameter 'mass'; it has mu"),
-        (INITIAL, CONTROLS, {1: 1.0}, "no parameter '1'"),
         (INITIAL, CONTROLS, {"mu": torch.ones(3)}, r"parameter 'mu' must be a scalar or have shape \[4\], got \[3\]"),
         (INITIAL, CONTROLS, {"mu": torch.ones(4).double()}, "'mu' is torch.float64 but the states are torch.float32"),
         (INITIAL, CONTROLS, {"mu": torch.tensor(torch.nan)}, "'mu' must be finite"),
         (INITIAL, CONTROLS, {"mu": "1.0"}, "'mu' must be a finite"),
-        (INITIAL, CONTROLS, {"mu": [1.0, 1.0]}, "'mu' must be a finite"),
         (INITIAL, CONTROLS, {"mu": torch.ones(2).numpy()}, "'mu' must be a finite"),
     ],
 )

@@ -49,11 +49,9 @@ def test_bootstrap_interval_holds_the_value_and_grows_with_confidence():
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1)], ids=["over instances", "over seeds"])
 def test_bootstrap_covers_the_true_mean_about_as_often_as_it_says(shape):
-    draws, hits = generator(), 0
+    options, hits = {"generator": generator(), "statistic": torch.mean, "resamples": 150, "confidence": 0.9}, 0
     for seed in range(150):
-        found = bootstrap(
-            normal(*shape, seed=seed), generator=draws, statistic=torch.mean, resamples=150, confidence=0.9
-        )
+        found = bootstrap(normal(*shape, seed=seed), **options)
         hits += found.low < 0 < found.high
     assert 0.8 < hits / 150 < 0.96  # 0.9, within four standard deviations and the bootstrap's known optimism
 
@@ -97,11 +95,10 @@ def test_ratio_of_means_by_hand_and_drawn_together():
 
 
 def test_paired_interval_knows_what_both_have_in_common():
-    generator = torch.Generator().manual_seed(0)
-    common = 100 * torch.randn(3, 200, generator=generator, dtype=torch.float64)
-    better = common - 1 + 0.1 * torch.randn(3, 200, generator=generator, dtype=torch.float64)
-    paired = bootstrap(better - common, generator=generator, statistic=torch.mean)
+    common = 100 * normal(3, 200)
+    better = common - 1 + 0.1 * normal(3, 200, seed=1)
+    paired = bootstrap(better - common, generator=generator(), statistic=torch.mean)
     assert paired.value == pytest.approx((better - common).mean().item())
     assert -1.1 < paired.low < paired.high < -0.9
-    alone = bootstrap(better, generator=generator, statistic=torch.mean)
+    alone = bootstrap(better, generator=generator(), statistic=torch.mean)
     assert alone.high - alone.low > 50 * (paired.high - paired.low)

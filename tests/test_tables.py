@@ -38,10 +38,6 @@ def test_numbers_never_break_at_a_space_or_hyphen():
     assert not set(" -") & set(tables.number(-12345.6) + tables.number(-1e-9) + tables.percent(-0.1))
 
 
-def test_markdown_aligns_the_first_column_left():
-    assert tables.markdown(["a", "b"], [["x", "1"], ["y", "2"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n| y | 2 |"
-
-
 FRAME = pd.DataFrame({"method": ["a", "a", "b"], "seed": [0, 1, 0], "value": [1.0, 2.0, 3.0]})
 
 
@@ -57,7 +53,7 @@ def test_none_or_several_values_are_refused(where, count):
         rows.value_of(FRAME, **where)
 
 
-def test_table_as_markdown_and_latex():
+def test_table_as_markdown_and_latex_aligns_its_first_columns_left():
     content = (["method", "gap"], [["net", tables.percent(0.05)], ["lqr", tables.times(2.5)]])
     assert plain(tables.markdown(*content)) == "| method | gap |\n| --- | ---: |\n| net | 5.00 % |\n| lqr | 2.50 × |"
     assert tables.latex(*content, left=2).splitlines() == [

@@ -3,9 +3,7 @@ import torch
 
 import trc
 from trc.artifact import trained
-from trc.artifact.trained import Recipe, find, recipe_table, train_all, train_one
-from trc.common.parallel import single_thread
-from trc.model import read_training_record
+from trc.artifact.trained import Recipe, find, train_all, train_one
 
 SETTINGS = {"problem": "double_integrator", "size": "small", "feedback": "none", "num_samples": 8}
 
@@ -60,14 +58,13 @@ def test_model_of_other_numerics_is_trained_anew_and_says_so(tmp_path, monkeypat
     assert find(one, tmp_path) is not None
     old = trained.NUMERICS
     monkeypatch.setattr(trained, "NUMERICS", old + 1)
-    with pytest.warns(
-        UserWarning, match=f"was trained under NUMERICS {old}, and this code has {old + 1}; it is trained"
-    ):
+    message = f"was trained under NUMERICS {old}, and this code has {old + 1}; it is trained"
+    with pytest.warns(UserWarning, match=message):
         ((_, record),) = train_all([one], tmp_path, progress=False)
     assert record["numerics"] == old + 1
 
 
-def test_recipe_gives_the_model_that_its_steps_give(tmp_path):
+def test_recipe_gives_the_model_that_its_steps_give_and_a_record_of_them(tmp_path):
     chosen = recipe(feedback="error", overrides={"horizon": 5}, seed=3)
     ((fitted, record),) = train_all([chosen], tmp_path, progress=False)
     problem = trc.make_problem("double_integrator", horizon=5)
@@ -76,8 +73,10 @@ def test_recipe_gives_the_model_that_its_steps_give(tmp_path):
     history = trc.train(model, data, epochs=1, seed=3)
     assert fitted.problem == problem
     assert fitted.needs_simulator
-    assert record["history"]["train_loss"] == history.train_loss
     assert same(model.state_dict(), fitted.state_dict())
+    assert record["history"]["train_loss"] == history.train_loss
+    assert (record["recipe"], record["numerics"]) == (chosen.meaning(), trained.NUMERICS)
+    assert record["seconds"] > 0
 
 
 def test_interrupted_work_keeps_what_is_done_and_is_not_done_again(tmp_path, monkeypatch):
@@ -86,9 +85,8 @@ def test_interrupted_work_keeps_what_is_done_and_is_not_done_again(tmp_path, mon
         train_all([good, bad], tmp_path, progress=False)
     assert list(tmp_path.glob("*.safetensors")) == [good.path(tmp_path)]
     monkeypatch.setattr(trained, "train", None)  # would fail if it were called
-    ((model, record),) = train_all([good], tmp_path, progress=False)
+    ((model, _),) = train_all([good], tmp_path, progress=False)
     assert model.num_parameters() == 104_862
-    assert record["recipe"]["num_samples"] == 8
 
 
 def test_recipe_that_makes_no_sense_is_refused_before_any_work(tmp_path):
@@ -110,27 +108,14 @@ def test_what_is_asked_for_twice_is_trained_once_on_data_that_are_solved_once(tm
     assert [model.config.num_inner_cycles for model in models] == [3, 3, 3, 1]
 
 
-def test_damaged_data_and_models_are_made_anew(tmp_path):
-    one = recipe()
-    before = weights(one, tmp_path)
-    one.path(tmp_path).write_bytes(b"half")
-    one.data_path(tmp_path).write_bytes(b"half")
-    assert same(before, weights(one, tmp_path))
-
-
-def test_model_of_another_recipe_under_a_recipes_name_is_trained_anew(tmp_path):
+def test_data_and_models_that_are_damaged_or_of_another_recipe_are_made_anew(tmp_path):
     one, other = recipe(), recipe(seed=1)
     own = weights(one, tmp_path)
     train_one(other, tmp_path)
-    one.path(tmp_path).write_bytes(other.path(tmp_path).read_bytes())
-    assert same(own, weights(one, tmp_path))
-
-
-def test_table_of_recipes_says_everything():
-    table = recipe_table([recipe(), recipe(seed=1, training={"epochs": 3})])
-    assert list(table["seed"]) == [0, 1]
-    assert list(table["training_epochs"]) == [1, 3]
-    assert list(table["training_learning_rate"]) == [1e-3] * 2
+    for wrong in (b"half", other.path(tmp_path).read_bytes()):
+        one.path(tmp_path).write_bytes(wrong)
+        one.data_path(tmp_path).write_bytes(b"half")
+        assert same(own, weights(one, tmp_path))
 
 
 @pytest.mark.slow
@@ -139,22 +124,3 @@ def test_number_of_jobs_does_not_change_the_models(tmp_path):
     alone, together = (train_all(both, tmp_path / str(jobs), jobs=jobs, progress=False) for jobs in (1, 2))
     for (one, _), (other, _) in zip(alone, together, strict=True):
         assert same(one.state_dict(), other.state_dict())
-
-
-def test_record_says_how_the_model_was_made(tmp_path):
-    train_one(recipe(), tmp_path)
-    record = read_training_record(recipe().path(tmp_path))
-    assert record["recipe"] == recipe().meaning()
-    assert (record["numerics"], len(record["history"]["train_loss"])) == (trained.NUMERICS, 1)
-    assert record["seconds"] > 0
-
-
-def test_single_thread_is_for_a_while():
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(KeyError), single_thread():
-            assert torch.get_num_threads() == 1
-            raise KeyError
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)

@@ -69,12 +69,9 @@ def test_steps_are_those_of_a_loop_written_out(double_integrator, data, schedule
 
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
     optimizer = kind(reference.parameters(), weight_decay=0.01)
-    for step in range(4 * 2):  # six samples are two batches
-        decay = {
-            "cosine": (1 + math.cos(math.pi * step / 8)) / 2,
-            "step": [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01][step],
-            "none": 1,
-        }[schedule]
+    steps = [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]  # of four epochs; six samples are two batches
+    decays = {"cosine": [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)], "step": steps, "none": [1] * 8}
+    for decay in decays[schedule]:
         optimizer.param_groups[0]["lr"] = 1e-3 * decay
         optimizer.zero_grad()
         output = reference(data.initial_states[:1], data.target_states[:1])
@@ -149,11 +146,7 @@ def test_training_gives_the_model_its_problem_and_remembers_the_feedback(data, f
         ({"patience": -1}, "patience must be a whole number, 0 or more, got -1"),
         ({"value_weight": float("inf")}, "value_weight must be a number of at least 0, got inf"),
         ({"jobs": 2}, "unknown training option jobs; known are epochs"),
-        ({"epochs": 1.5}, "epochs must be a whole number, 1 or more, got 1.5"),
-        ({"epochs": "a"}, "epochs must be a whole number, 1 or more, got 'a'"),
-        ({"batch_size": 2.5}, "batch_size must be a whole number, 1 or more, got 2.5"),
         ({"seed": None}, "seed must be a whole number, 0 or more, got None"),
-        ({"learning_rate": "a"}, "learning_rate must be a positive number, got 'a'"),
         ({"weight_decay": -1.0}, "weight_decay must be a number of at least 0"),
         ({"validation_fraction": 1.0}, "validation_fraction must lie between 0 and 1, got 1.0"),
     ],
@@ -178,11 +171,7 @@ OTHER_MU = trc.make_problem("van_der_pol", mu=3.0)
         ),
         (lambda: tiny(control_horizon=20), {}, "horizon 20, the data have 2, 1 and 15; make the model with"),
         (tiny, {"data": trc.generate_dataset(trc.make_problem("double_integrator"), 1, seed=0)}, "2 samples, .* got 1"),
-        (
-            tiny,
-            {"data": trc.evaluation_set(trc.make_problem("double_integrator"))},
-            "seed 123 makes .* of the test set",
-        ),
+        (tiny, {"data": trc.evaluation_set(trc.make_problem("double_integrator"))}, "seed 123 makes .* the test set"),
         (tiny, {"value_predictor": trc.ValuePredictor.create(64)}, "reads latents of 64, the model has 32"),
         (lambda: "model", {}, "model must be a ControlNetwork"),
         (tiny, {"data": "data.npz"}, "data must be a Dataset"),
@@ -192,15 +181,8 @@ def test_what_does_not_go_together_is_refused_and_the_model_left_alone(data, mod
     model = model()
     before = getattr(model, "problem", None)
     with pytest.raises(ValueError, match=message):
-        trc.train(model, change.get("data", data), **{k: v for k, v in change.items() if k != "data"}, **FAST)
+        trc.train(model, **{"data": data} | FAST | change)
     assert getattr(model, "problem", None) is before and not getattr(model, "needs_simulator", False)
-
-
-def test_exploding_loss_is_reported_with_its_remedy(data):
-    huge = dataclasses.replace(data, control_sequences=data.control_sequences * 1e25)
-    message = r"the loss or its gradient became inf in epoch 1; lower learning_rate \(now 0.001\)"
-    with pytest.raises(ValueError, match=message):
-        trc.train(tiny(), huge, **FAST)
 
 
 def test_loss_of_ones_own_is_used_and_its_nan_seen_in_validation_too(data):
@@ -211,11 +193,9 @@ def test_loss_of_ones_own_is_used_and_its_nan_seen_in_validation_too(data):
         return attempt.output["controls"].square().mean() * (math.nan if len(calls) == 2 else 1)
 
     LOSSES.register("odd")(odd)
-    try:
-        with pytest.raises(ValueError, match="the loss or its gradient became nan in epoch 1"):
-            trc.train(tiny(), data, epochs=1, loss="odd")
-    finally:
-        del LOSSES["odd"]
+    message = r"the loss or its gradient became nan in epoch 1; lower learning_rate \(now 0.001\)"
+    with pytest.raises(ValueError, match=message):
+        trc.train(tiny(), data, epochs=1, loss="odd")
     assert [len(controls) for controls in calls] == [36, 4]
 
 
@@ -323,22 +303,6 @@ def test_value_predictor_is_kept_beside_the_model(tmp_path, double_integrator, d
 RUN = {"epochs": 5, "batch_size": 16, "learning_rate": 3e-3}
 
 
-class Stop(Exception):
-    pass
-
-
-def interrupt_after(monkeypatch, epochs):
-    """Let training be interrupted once so many epochs are written."""
-    keep = RunFolder.keep
-
-    def stop(self, modules, optimizer, best, history):
-        keep(self, modules, optimizer, best, history)
-        if len(history.train_loss) == epochs:
-            raise Stop
-
-    monkeypatch.setattr(RunFolder, "keep", stop)
-
-
 @pytest.mark.parametrize(
     "options",
     [{}, {"schedule": "plateau", "optimizer": "adam", "weight_decay": 0.1}, {"loss": "process"}, {"patience": 1}],
@@ -355,11 +319,17 @@ def test_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, double_
 
     whole = run(tmp_path / "whole")
     count, done = len(whole.train_loss), []
-    epoch = loop._train_epoch
+    keep, epoch = RunFolder.keep, loop._train_epoch
+
+    def keep_and_interrupt(self, modules, optimizer, best, history):
+        keep(self, modules, optimizer, best, history)
+        if len(history.train_loss) == epochs:
+            raise KeyboardInterrupt
+
     monkeypatch.setattr(loop, "_train_epoch", lambda *arguments: (done.append(0), epoch(*arguments))[1])
     for epochs in (1, count - 1):
-        with monkeypatch.context() as patch, pytest.raises(Stop):
-            interrupt_after(patch, epochs)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(RunFolder, "keep", keep_and_interrupt)
             run(tmp_path / "parts")
         assert len(done) == epochs  # none of them was run again
     assert run(tmp_path / "parts") == whole
@@ -391,22 +361,20 @@ def test_finished_run_has_best_and_last_weights_says_how_it_was_made_and_is_not_
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("options", "settings", "seed", "message"),
     [
-        ({"epochs": 6}, r"holds another run: it differs in epochs \(5 there, 6 here\); choose another folder"),
-        ({"feedback": "none"}, r"differs in feedback \('error' there, 'none' here\)"),
-        ({"seed": 1}, r"differs in initial_weights \("),
-        ({"data": 2}, r"differs in seed \(1 there, 2 here\); sha256 \("),
+        ({"epochs": 6}, {}, 1, r"holds another run: it differs in epochs \(5 there, 6 here\); choose another folder"),
+        ({}, {"feedback": "none"}, 1, r"differs in feedback \('error' there, 'none' here\)"),
+        ({}, {"seed": 1}, 1, r"differs in initial_weights \("),
+        ({}, {}, 2, r"differs in seed \(1 there, 2 here\); sha256 \("),
     ],
-    ids=str,
 )
-def test_folder_of_another_run_is_refused(tmp_path, double_integrator, data, change, message):
+def test_folder_of_another_run_is_refused(tmp_path, double_integrator, data, options, settings, seed, message):
     trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    model = tiny(double_integrator, **{k: v for k, v in change.items() if k in ("feedback", "seed")})
-    other = trc.generate_dataset(double_integrator, 40, seed=change["data"]) if "data" in change else data
+    model, other = tiny(double_integrator, **settings), trc.generate_dataset(double_integrator, 40, seed=seed)
     with pytest.raises(ValueError, match=message):
-        trc.train(model, other, output_dir=tmp_path, **RUN | {k: v for k, v in change.items() if k == "epochs"})
+        trc.train(model, other, output_dir=tmp_path, **RUN | options)
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
@@ -414,9 +382,8 @@ def test_damaged_state_is_refused(tmp_path, double_integrator, data):
     trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
     state = tmp_path / "training_state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(
-        ValueError, match=r"is not a readable state of a training .*; remove it and the models beside it to begin anew"
-    ):
+    message = "is not a readable state of a training .*; remove it and the models beside it to begin anew"
+    with pytest.raises(ValueError, match=message):
         trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
 
 

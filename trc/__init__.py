@@ -30,51 +30,11 @@ from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
 from .simulation import Costate, accelerate, costate, rollout, step_jacobians
 from .training import History, TrainingConfig, cloning_loss, train
 
-__all__ = [
-    "EVALUATION_SETS",
-    "EXPERTS",
-    "PROBLEMS",
-    "SIZES",
-    "ControlNetwork",
-    "Costate",
-    "Dataset",
-    "FeedForward",
-    "FeedForwardConfig",
-    "History",
-    "ModelConfig",
-    "Problem",
-    "QuadraticCost",
-    "TinyRecursiveControl",
-    "TrainingConfig",
-    "Trajectory",
-    "ValuePredictor",
-    "accelerate",
-    "aggregate",
-    "cloning_loss",
-    "compare",
-    "costate",
-    "evaluate",
-    "evaluate_refinement",
-    "evaluation_set",
-    "generate_dataset",
-    "ilqr",
-    "instance_metrics",
-    "load_dataset",
-    "load_model",
-    "load_value_predictor",
-    "lqr",
-    "lqr_gains",
-    "make_problem",
-    "measure_speed",
-    "minimum_energy",
-    "monotone_share",
-    "optimum",
-    "propose",
-    "random_controls",
-    "refinement_metrics",
-    "riccati",
-    "rollout",
-    "save_model",
-    "step_jacobians",
-    "train",
-]
+__all__ = ["EVALUATION_SETS", "EXPERTS", "PROBLEMS", "SIZES"]
+__all__ += ["ControlNetwork", "Costate", "Dataset", "FeedForward", "FeedForwardConfig", "History", "ModelConfig"]
+__all__ += ["Problem", "QuadraticCost", "TinyRecursiveControl", "TrainingConfig", "Trajectory", "ValuePredictor"]
+__all__ += ["accelerate", "aggregate", "cloning_loss", "compare", "costate", "evaluate", "evaluate_refinement"]
+__all__ += ["evaluation_set", "generate_dataset", "ilqr", "instance_metrics", "load_dataset", "load_model"]
+__all__ += ["load_value_predictor", "lqr", "lqr_gains", "make_problem", "measure_speed", "minimum_energy"]
+__all__ += ["monotone_share", "optimum", "propose", "random_controls", "refinement_metrics", "riccati", "rollout"]
+__all__ += ["save_model", "step_jacobians", "train"]

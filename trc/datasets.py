@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .common.checks import check_choice, check_count, check_real, check_seed, check_tensor
-from .common.files import require_file, writing
+from .common.files import readable, require_file, writing
 from .common.parallel import parallel_map
 from .common.provenance import package_versions
 from .experts import EXPERTS
@@ -30,51 +29,31 @@ CHUNK = 1024
 
 ARRAYS = ("initial_states", "target_states", "control_sequences", "state_trajectories", "costs")
 
-#: What numpy, zipfile and json raise for a file that is damaged or of another kind.
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile)
-UNREADABLE += (zlib.error,)
-
 
 @dataclass(frozen=True)
 class Dataset:
-    """Solved instances of a problem and what makes them again.
+    """Solved instances of a problem and what makes them again."""
 
-    Parameters
-    ----------
-    initial_states, target_states : Tensor ``[N, n]``
-    control_sequences : Tensor ``[N, T, m]``
-    state_trajectories : Tensor ``[N, T+1, n]``
-    costs : Tensor ``[N]``
-    origin : dict
-        Problem with its settings, expert, seed, number of samples, scale of the initial box and versions; of a
-        part of a dataset, also which part.
-    """
-
-    initial_states: Tensor
-    target_states: Tensor
-    control_sequences: Tensor
-    state_trajectories: Tensor
-    costs: Tensor
+    initial_states: Tensor  #: [N, n]
+    target_states: Tensor  #: [N, n]
+    control_sequences: Tensor  #: [N, T, m]
+    state_trajectories: Tensor  #: [N, T+1, n]
+    costs: Tensor  #: [N]
+    #: Problem with its settings, expert, seed, number of samples, scale of the initial box and versions; of a part of a
+    #: dataset, also which part.
     origin: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.costs)
 
     def __post_init__(self) -> None:
-        for name in ARRAYS:
-            value = getattr(self, name)
-            if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim == 0:
-                raise ValueError(f"{name} of a dataset must be a floating-point tensor, got {value!r:.60}.")
         if not isinstance(self.origin, dict) or not {"problem", "seed"} <= set(self.origin):
             raise ValueError(f"the origin of a dataset must name its problem and seed, got {self.origin!r:.60}.")
-        shapes = {name: list(getattr(self, name).shape) for name in ARRAYS}
-        controls, states = shapes["control_sequences"], shapes["state_trajectories"]
-        fit = len(controls) == len(states) == 3 and states[1] == controls[1] + 1
-        if not fit or {shape[0] for shape in shapes.values()} != {len(self)}:
-            raise ValueError(
-                "a dataset needs [N, n] initial and target states, [N, T, m] controls, [N, T+1, n] states "
-                f"and [N] costs that agree, got {shapes}."
-            )
+        check_tensor(self.control_sequences, ("N", "T", "m"), "control_sequences")
+        check_tensor(self.state_trajectories, ("N", "T+1", "n"), "state_trajectories")
+        (N, T, m), n = self.control_sequences.shape, self.state_trajectories.shape[-1]
+        for name, shape in zip(ARRAYS, ((n,), (n,), (T, m), (T + 1, n), ()), strict=True):
+            check_tensor(getattr(self, name), (N, *shape), name)
 
     @property
     def problem(self) -> Problem:
@@ -92,22 +71,19 @@ class Dataset:
                 f"the dataset was made for another {theirs['name']!r}: {', '.join(differing)} differ; "
                 "generate another, or make the problem with the dataset's settings (dataset.problem)."
             )
+        (_, T, m), n = self.control_sequences.shape, self.state_trajectories.shape[-1]
+        if (n, m, T) != (problem.state_dim, problem.control_dim, problem.horizon):
+            raise ValueError(f"the dataset has {n} states, {m} controls and {T} steps, {theirs['name']!r} has others.")
 
     def split(self, *shares: float, seed: int) -> tuple[Self, ...]:
         """Parts that have no instance in common and are not empty, drawn at random; what is left is the last part.
 
-        Parameters
-        ----------
-        *shares : float
-            Of the instances, for example ``0.8, 0.1`` for training and validation, the rest for a test.
-        seed : int
-            The same seed gives the same parts.
+        The `shares` are of the instances, for example ``0.8, 0.1`` for training and validation, the rest for a test.
+        The same seed gives the same parts.
         """
         check_seed(seed)
         if not 0 < sum(check_real(share, "share", positive=True) for share in shares) < 1:
-            raise ValueError(
-                f"the shares of a split must lie between 0 and 1 and leave some for the rest, got {shares}."
-            )
+            raise ValueError(f"the shares of a split must lie between 0 and 1 and leave a rest, got {shares}.")
         if len(self) <= len(shares):
             raise ValueError(f"{len(self)} instances can't be split into {len(shares) + 1} parts; generate more.")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
@@ -116,10 +92,8 @@ class Dataset:
             still_needed = len(shares) - i  # one instance each for the parts to come
             sizes.append(min(max(1, round(share * len(self))), len(self) - sum(sizes) - still_needed))
         rows, before = order.split([*sizes, len(self) - sum(sizes)]), self.origin.get("split", [])
-        return tuple(
-            self._rows(some, split=[*before, {"shares": list(shares), "seed": seed, "part": i}])
-            for i, some in enumerate(rows)
-        )
+        how = {"shares": list(shares), "seed": seed}
+        return tuple(self._rows(some, split=[*before, how | {"part": i}]) for i, some in enumerate(rows))
 
     def first(self, count: int) -> Self:
         """The first `count` instances."""
@@ -132,10 +106,7 @@ class Dataset:
         return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS}, origin=self.origin | which)
 
     def save(self, path: str | Path) -> Path:
-        """Write a compressed ``.npz`` (same data, same bytes); the origin goes in as JSON text.
-
-        Given a folder that exists, the file is ``lqr_dataset.npz`` in it. Returns the file's path.
-        """
+        """Write a compressed ``.npz`` (same data, same bytes), in a folder as ``lqr_dataset.npz``; returns its path."""
         path = Path(path)
         if path.is_dir():
             path = path / "lqr_dataset.npz"
@@ -148,53 +119,35 @@ class Dataset:
 
     @classmethod
     def load(cls, path: str | Path, problem: Problem | None = None) -> Self:
-        """Read what :meth:`save` wrote. No pickle is loaded.
+        """Read what :meth:`save` wrote; no pickle is loaded. A file that is truncated or foreign is a ``ValueError``.
 
-        Parameters
-        ----------
-        path : str or Path
-        problem : Problem, optional
-            Needed only for a problem that is not registered (see ``trc.problems.register``).
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            If there is no such file; if it is truncated, foreign or for another problem, or its arrays don't fit.
+        The problem is needed only if it is not registered (see ``trc.problems.register``); a file that was made for
+        another one is a ``ValueError`` too.
         """
         if problem is not None:
             check_problem(problem)
         path = require_file(path, "dataset", "make one with trc.generate_dataset(...).save(path)")
-        try:
+        with readable(path, "trc dataset", "generate it again"):
             if not zipfile.is_zipfile(path):
                 raise ValueError("it is not a whole .npz archive")
             with np.load(path, allow_pickle=False) as archive:
                 if missing := ({*ARRAYS, "origin"} - set(archive.files)):
                     raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-                arrays = {name: np.asarray(archive[name]) for name in (*ARRAYS, "origin")}
-            origin = json.loads(str(arrays.pop("origin")))
+                origin = json.loads(str(archive["origin"]))
+                arrays = {name: archive[name] for name in ARRAYS}
             if wrong := [name for name, array in arrays.items() if array.dtype.kind != "f"]:
                 raise ValueError(f"{', '.join(wrong)} must hold real numbers")
             tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in arrays.items()}
             data = cls(**tensors, origin=origin)
             known = problem is not None or data.origin["problem"]["name"] in PROBLEMS
             if known:
-                data._check_whole(problem or data.problem)
-        except UNREADABLE as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{path} is not a readable trc dataset ({reason}); generate it again.") from None
+                data.check_problem(problem or data.problem)
         if not known:
             raise ValueError(
                 f"{path} is for the problem {data.origin['problem']['name']!r}, which is not registered here; "
                 "import the file that defines it, or give problem=."
             )
         return data
-
-    def _check_whole(self, problem: Problem) -> None:
-        """Raise ``ValueError`` unless the arrays are finite and have the shapes of the problem."""
-        self.check_problem(problem)
-        n, m, T = problem.state_dim, problem.control_dim, problem.horizon
-        for name, shape in zip(ARRAYS, ((n,), (n,), (T, m), (T + 1, n), ()), strict=True):
-            check_tensor(getattr(self, name), (len(self), *shape), name)
 
 
 def generate_dataset(
@@ -207,30 +160,24 @@ def generate_dataset(
     jobs: int = 1,
     progress: bool = False,
 ) -> Dataset:
-    """Sample instances and solve each with an expert, in float64.
+    """Sample instances of a problem and solve each with an expert, in float64; `progress` shows a bar.
 
     Parameters
     ----------
-    problem : Problem
-    num_samples : int
-    seed : int
-        The same seed gives the same bytes.
+    num_samples, seed, jobs : int
+        The same seed gives the same bytes, on any number of processes (`jobs`).
     expert : str
         One of ``trc.EXPERTS``.
     scale : float
         Widens the box of initial states (1.5 and 2: out of distribution).
-    jobs : int
-        Processes; the bytes don't depend on their number.
-    progress : bool
-        Show a progress bar.
     """
     check_problem(problem)
-    EXPERTS.find(expert)
+    solve = EXPERTS.find(expert)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     initial, target = problem.sample(num_samples, generator=generator, scale=scale, dtype=torch.float64)
     chunks = [(problem, *chunk) for chunk in zip(initial.split(CHUNK), target.split(CHUNK), strict=True)]
-    work = parallel_map(EXPERTS[expert], chunks, jobs)
+    work = parallel_map(solve, chunks, jobs)
     solved = list(tqdm(work, desc=expert, unit="chunk", total=len(chunks), disable=not progress))
     controls, states, costs = (torch.cat([getattr(s, name) for s in solved]) for name in ("controls", "states", "cost"))
     origin = {"problem": problem.to_dict(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
@@ -238,16 +185,10 @@ def generate_dataset(
 
 
 def evaluation_set(problem: Problem, name: str = "test", expert: str = "lqr", jobs: int = 1) -> Dataset:
-    """One of the fixed sets of instances, solved by an expert.
+    """One of the fixed sets of instances of a problem, solved by an expert.
 
-    Parameters
-    ----------
-    problem : Problem
-    name : {"test", "wide", "wider"}
-        In distribution, and from 1.5 and 2 times the box of initial states.
-    expert : str
-        One of ``trc.EXPERTS``; ``"optimum"`` gives the reference of the cost gap.
-    jobs : int
+    By name, ``"test"`` is in distribution, ``"wide"`` and ``"wider"`` from 1.5 and 2 times the box of initial states.
+    Expert and jobs are as for :func:`generate_dataset`; the expert ``"optimum"`` gives the reference of the cost gap.
     """
     check_choice(name, "evaluation set", EVALUATION_SETS)
     size, scale = EVALUATION_SETS[name]

@@ -16,35 +16,15 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-import yaml
 from bs4 import BeautifulSoup
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 PHONE_WIDTH = 390  # CSS pixels
 BROWSER_SECONDS = 60
 
-# Tags that make a browser fetch something, and the attribute that says what. A plain link may lead anywhere.
-ASSETS = dict.fromkeys(["script", "img", "source", "iframe", "video", "audio", "embed"], "src")
-ASSETS |= {"link": "href", "object": "data"}
-
-
-def toc_pages() -> list[str]:
-    """Return every page that _toc.yml names, in reading order, without a suffix."""
-
-    def files(entry):
-        if "file" in entry:
-            yield entry["file"]
-        for key in ("parts", "chapters", "sections", "entries", "subtrees"):
-            for child in entry.get(key, []):
-                yield from files(child)
-
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [toc["root"], *files(toc)]
-    return [re.sub(r"\.(md|ipynb|rst)$", "", page) for page in pages]
-
-
-PAGES = toc_pages()
+PAGES = list(parse_toc_yaml(ROOT / "_toc.yml"))  # in reading order, without suffixes; none is listed twice
 each_page = pytest.mark.parametrize("page", PAGES)
 
 
@@ -61,17 +41,12 @@ def soup(path: Path) -> BeautifulSoup:
 
 
 @functools.cache
-def anchors(path: Path) -> frozenset[str]:
-    return frozenset(
-        tag.get(attribute) for attribute in ("id", "name") for tag in soup(path).find_all(**{attribute: True})
-    )
+def anchors(path: Path) -> set[str]:
+    return {tag.get("id") or tag.get("name") for tag in soup(path).select("[id], [name]")}
 
 
 def page_file(page: str) -> Path:
-    path = HTML / f"{page}.html"
-    if not path.is_file():
-        pytest.fail(f"_toc.yml names {page}, but the book has no such page.")
-    return path
+    return HTML / f"{page}.html"
 
 
 def is_remote(url: str) -> bool:
@@ -104,35 +79,29 @@ def test_front_page_leads_into_the_book():
 
 
 @each_page
-def test_page_is_listed_once_and_has_title_and_text(page):
-    assert PAGES.count(page) == 1
-    article = soup(page_file(page)).find("article")
-    assert article.find("h1").get_text(strip=True)
-    assert len(article.get_text(strip=True)) > 100, "the page is empty"
+def test_page_has_text(page):
+    assert len(soup(page_file(page)).find("article").get_text(strip=True)) > 100, "the page is empty"
 
 
 @each_page
 def test_no_cell_failed(page):
     document = soup(page_file(page))
     assert not document.select(".output.traceback")
-    outputs = " ".join(cell.get_text() for cell in document.select(".cell_output, .output"))
-    assert "Traceback (most recent call last)" not in outputs
-    assert "Cell execution failed" not in document.get_text()
+    assert "Traceback (most recent call last)" not in document.get_text()
 
 
 @each_page
 def test_links_lead_somewhere(page):
     path = page_file(page)
-    urls = {tag["href"] for tag in soup(path).find_all(["a", "link"], href=True)}
-    urls |= {tag["src"] for tag in soup(path).find_all(src=True)}
+    urls = {tag.get("href", tag.get("src")) for tag in soup(path).select("a[href], link[href], [src]")}
     wrong = [problem for url in sorted(urls) if (problem := problem_with_link(path, url))]
     assert not wrong, "\n".join(wrong)
 
 
 @each_page
 def test_nothing_is_fetched_from_elsewhere(page):
-    tags = [(tag, tag.get(attribute)) for name, attribute in ASSETS.items() for tag in soup(page_file(page))(name)]
-    remote = [str(tag)[:200] for tag, url in tags if is_remote(url or "")]
+    tags = soup(page_file(page)).select("[src], link[href], object[data]")  # a plain link may lead anywhere
+    remote = [str(tag)[:200] for tag in tags if any(is_remote(tag.get(name, "")) for name in ("src", "href", "data"))]
     assert not remote, "\n".join(remote)
 
 
@@ -156,11 +125,8 @@ def test_figures_are_numbered_captioned_and_described(page):
     wrong = []
     for figure in soup(page_file(page)).find_all("figure"):
         name = figure.get("id") or str(figure)[:80]
-        caption = figure.find("figcaption")
-        if caption is None or caption.select_one(".caption-text") is None:
-            wrong.append(f"{name}: no caption")
-        elif not re.search(r"\d", caption.select_one(".caption-number").get_text()):
-            wrong.append(f"{name}: no number")
+        if not figure.select("figcaption .caption-number ~ .caption-text"):
+            wrong.append(f"{name}: no caption with a number")
         for image in figure.find_all("img"):
             text = (image.get("alt") or "").strip()
             # Without a description docutils writes the file's name there, which helps nobody.
@@ -174,8 +140,8 @@ def test_every_figure_says_how_it_was_made(page):
     """A fold stands between each figure or captioned table of a chapter and the next one."""
     if not page.startswith("book/"):
         return  # an executed notebook is itself how its figures were made
-    article = soup(page_file(page)).find("article")
-    marks = article.select("figure, table:has(> caption), details.made, .made details, details:has(.made)")
+    folds = "details.made, .made details, details:has(.made)"
+    marks = soup(page_file(page)).find("article").select(f"figure, table:has(> caption), {folds}")
     kinds = ["fold" if mark.name == "details" else "figure" for mark in marks]
     missing = [i for i, kind in enumerate(kinds) if kind == "figure" and kinds[i + 1 : i + 2] != ["fold"]]
     assert not missing, [str(marks[i])[:120] for i in missing]
@@ -186,8 +152,7 @@ def test_page_that_runs_code_can_be_had_as_a_notebook(page):
     path = page_file(page)
     source = (ROOT / page).with_suffix(".md")
     runs = not source.is_file() or "{code-cell}" in source.read_text(encoding="utf-8")
-    links = [tag["href"] for tag in soup(path).select("a.btn-download-source-button, a[href$='.ipynb']")]
-    notebooks = [path.parent / unquote(link) for link in links if link.endswith(".ipynb")]
+    notebooks = [path.parent / unquote(tag["href"]) for tag in soup(path).select("a[href$='.ipynb']")]
     assert bool(notebooks) == runs
     for notebook in notebooks:
         cells = nbformat.read(notebook, as_version=4).cells
@@ -305,18 +270,12 @@ def browser():
     server.reported, server.report, server.missing = threading.Event(), None, []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [
-            program,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            "--disable-dev-shm-usage",
-            # Nothing but the server above may be reached, so a page that needs more shows it.
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            "--remote-debugging-port=0",
-            f"--user-data-dir={profile}",
-            "--window-size=1400,2200",
-            f"http://127.0.0.1:{server.server_port}/harness",
-        ]
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        command += ["--disable-dev-shm-usage", "--remote-debugging-port=0", "--window-size=1400,2200"]
+        # Nothing but the server above may be reached, so a page that needs more shows it.
+        command += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={profile}"]
+        command.append(f"http://127.0.0.1:{server.server_port}/harness")
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             done = server.reported.wait(BROWSER_SECONDS)
@@ -330,15 +289,10 @@ def browser():
     return server
 
 
-@pytest.fixture
-def seen(browser, page):
-    report = browser.report[page]
-    assert "failed" not in report, report["failed"]
-    return report
-
-
 @each_page
-def test_page_looks_right_on_a_phone(page, seen):
+def test_page_looks_right_on_a_phone(page, browser):
+    seen = browser.report[page]
+    assert "failed" not in seen, seen["failed"]
     assert seen["unset"] == 0, f"{seen['unset']} of {seen['math']} formulas are not typeset"
     assert not seen["mathErrors"], seen["mathErrors"]
     assert seen["scrollWidth"] <= PHONE_WIDTH, f"{seen['scrollWidth']} px wide because of {seen['wide']}"

@@ -29,6 +29,11 @@ def runs(variants, *metrics):
     return table.merge(pd.DataFrame({"metric": metrics}), how="cross")
 
 
+def both(variants, *metrics):
+    """A summary and its runs, by name."""
+    return {"summary": summary(variants, *metrics), "runs": runs(variants, *metrics)}
+
+
 def networks(variants):
     """What each network costs."""
     rows = pd.RangeIndex(1, len(variants) + 1)
@@ -47,13 +52,8 @@ def comparison():
     totals = crossed(problem=PROBLEMS, set=SETS, method=METHODS, metric=metrics)
     changes = crossed(problem=PROBLEMS, set=SETS, contrast=QUESTIONS, metric=("gap", "success"))
     unsure = changes["set"] == "wide"
-    epochs = crossed(
-        problem=PROBLEMS,
-        method=("cloned", "cloned_feedback"),
-        seed=(0, 1),
-        epoch=range(3),
-        split=("train", "validation"),
-    )
+    networks = {"problem": PROBLEMS, "method": ("cloned", "cloned_feedback")}
+    epochs = crossed(**networks, seed=(0, 1), epoch=range(3), split=("train", "validation"))
     number = {method: i for i, method in enumerate(METHODS)}
     return {
         "runs": seeds.assign(value=1.0 + seeds["method"].map(number) + seeds["seed"]),
@@ -89,42 +89,30 @@ def tables(experiment):
     if experiment in ("comparison", "refinement_curves"):
         return {"comparison": comparison, "refinement_curves": refinement_curves}[experiment]()
     if experiment == "feedback":
-        told = pd.DataFrame(
-            [("none", "none"), *itertools.product(("error", "shuffled", "wrong"), repeat=2)],
-            columns=["trained", "told"],
-        )
-        variants = crossed(problem=PROBLEMS, set=("test", "wide")).merge(told, how="cross")
-        return {"summary": summary(variants, "gap", "success"), "runs": runs(variants, "gap", "success")}
+        told = [("none", "none"), *itertools.product(("error", "shuffled", "wrong"), repeat=2)]
+        told = pd.DataFrame(told, columns=["trained", "told"])
+        return both(crossed(problem=PROBLEMS, set=("test", "wide")).merge(told, how="cross"), "gap", "success")
     if experiment == "process_weight":
         metrics = ("gap", "first_gap", "monotone_share", "success")
         small = crossed(form=("first", "first-detached", "teacher", "discounted", "hinge"), weight=(0.1, 1.0))
         zero = pd.DataFrame({"form": ["first"], "weight": [0.0]})
         forms = pd.concat([zero.assign(size="small"), small.assign(size="small"), zero.assign(size="medium")])
         variants = crossed(problem=PROBLEMS, set=("test",)).merge(forms[["size", "form", "weight"]], how="cross")
-        return {"summary": summary(variants, *metrics), "runs": runs(variants, *metrics)}
+        return both(variants, *metrics)
     if experiment == "iterations":
-        recursive = ("K1-n3", "K3-n3", "K7-n3", "K3-n1", "K3-n3-alone")
-        variants = crossed(
-            problem=PROBLEMS, variant=(*recursive, "plain-parameters", "plain-arithmetic", "plain-longer")
-        )
-        iterates = crossed(problem=PROBLEMS, variant=("K1-n3", "K3-n3", "K7-n3", "K3-n1"), iterate=range(9))
-        return {
-            "summary": summary(variants, "gap", "success"),
-            "runs": runs(variants, "gap", "success"),
-            "networks": networks(variants),
-            "curves": summary(iterates, "gap"),
-            "curve_runs": runs(iterates, "gap"),
-        }
+        recursive = ("K1-n3", "K3-n3", "K7-n3", "K3-n1")
+        plain = ("plain-parameters", "plain-arithmetic", "plain-longer")
+        variants = crossed(problem=PROBLEMS, variant=(*recursive, "K3-n3-alone", *plain))
+        iterates = crossed(problem=PROBLEMS, variant=recursive, iterate=range(9))
+        curves = {"curves": summary(iterates, "gap"), "curve_runs": runs(iterates, "gap")}
+        return both(variants, "gap", "success") | curves | {"networks": networks(variants)}
     if experiment == "size_ablation":
         names = ("small", "medium", "large", "latent-128", "latent-256", "blocks-1", "blocks-3", "blocks-4")
         variants = crossed(problem=PROBLEMS, set=("test", "wide"), variant=names)
         untrained = crossed(problem=PROBLEMS, start=("near-zero", "pytorch"), size=("small", "medium", "large"))
-        return {
-            "summary": summary(variants, "gap", "success"),
-            "runs": runs(variants, "gap", "success"),
-            "networks": networks(crossed(problem=PROBLEMS, variant=names)),
-            "untrained_runs": runs(untrained, "terminal_error"),
-        }
+        costs = networks(crossed(problem=PROBLEMS, variant=names))
+        others = {"networks": costs, "untrained_runs": runs(untrained, "terminal_error")}
+        return both(variants, "gap", "success") | others
     if experiment == "rates":
         trained = crossed(problem=PROBLEMS, variant=("base", "plain"), rate=(0.0025, 0.005))
         return {"gaps": runs(trained, "gap").rename(columns={"value": "gap"})}
@@ -132,4 +120,4 @@ def tables(experiment):
     variants = crossed(problem=PROBLEMS, epochs=(4, 16), variant=names)
     epochs = variants.merge(pd.DataFrame({"seed": (0, 1)}), how="cross")
     training = epochs.merge(pd.DataFrame({"epoch": range(4), "loss": (1.0, 0.5, 0.2, 0.1)}), how="cross")
-    return {"summary": summary(variants, "gap"), "runs": runs(variants, "gap"), "training": training}
+    return both(variants, "gap") | {"training": training}

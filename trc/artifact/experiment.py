@@ -13,10 +13,10 @@ from ..common.provenance import project_root
 from ..evaluation import count_flops, evaluate, propose
 from ..model import ControlNetwork, TinyRecursiveControl, save_model
 from .instances import Instances, instances
-from .outcomes import Key, Outcome, Outcomes, join
+from .outcomes import Key, Outcome, Outcomes, as_key, join
 from .presets import PAPER_PROBLEMS, Preset, base_recipe, settings
 from .results import Record, experiment_folder, parse_seeds
-from .trained import Recipe, Trained, recipe_table, train_all
+from .trained import Recipe, train_all
 
 #: What a variant changes in the base recipe, by the parts of its key beside problem and seed.
 Variants = Mapping[str | Key, Mapping[str, Any]]
@@ -32,28 +32,11 @@ def models_folder() -> Path:
 class Experiment:
     """A run of an experiment, from its preset to its folder of results.
 
-    Parameters
-    ----------
-    name : str
-        Of the notebook and of the folder in ``results/``.
-    preset : {"smoke", "paper"}
-    seeds : str or int
-        For example ``"0,1,2"``; empty for the preset's own.
-    jobs : int
-        Models trained at a time, one thread each; the numbers don't depend on it.
-    results_dir : str or Path
-        In place of ``results`` or, for a trial, ``_build/smoke``.
-    keys : sequence of str
-        Names of the parts of a variant's key.
-    own_seeds : str
-        Seeds in place of the preset's where none are given.
-    problems : sequence of str
-        Those of the paper by default.
-
-    Raises
-    ------
-    ValueError, OSError
-        If preset, seeds or jobs make no sense, or the folder can't be written.
+    `name` is the notebook's and that of the folder in ``results/``, `preset` ``"smoke"`` or ``"paper"``. `seeds`, like
+    ``"0,1,2"``, are `own_seeds` or else the preset's where none are given. `jobs` models are trained at a time; the
+    numbers don't depend on it. `results_dir` takes the place of ``results`` or, for a trial, of ``_build/smoke``.
+    `keys` name the parts of a variant's key. A ``ValueError`` if something makes no sense, an ``OSError`` if the folder
+    can't be written.
     """
 
     def __init__(
@@ -73,8 +56,10 @@ class Experiment:
         self.settings: Preset = settings(preset)
         self.seeds = parse_seeds(seeds, own_seeds or self.settings.seeds)
         self.keys, self.problems = tuple(keys), tuple(problems)
+        #: What was trained, by (problem, *variant, seed): the networks, what was asked for, and their losses by epoch.
+        self.models: dict[Key, ControlNetwork] = {}
         self.recipes: dict[Key, Recipe] = {}
-        self.trained: dict[Key, Trained] = {}
+        self.histories: dict[Key, dict[str, list[float]]] = {}
         self.record = Record(experiment_folder(name, preset, results_dir), jobs)
         self.generator = torch.Generator().manual_seed(0)
         self._instances: dict[tuple[str, str], Instances] = {}
@@ -88,45 +73,30 @@ class Experiment:
     ) -> dict[Key, ControlNetwork]:
         """Train every variant on every problem under every seed, or find again what was trained already.
 
-        Parameters
-        ----------
-        variants : mapping, or function of a problem's name that gives one
-            What differs from the base recipe, see :func:`trc.artifact.presets.base_recipe`.
-        problems : sequence of str, optional
-            Some of the experiment's.
-
-        Returns
-        -------
-        dict
-            All networks of the experiment so far, by ``(problem, *variant, seed)``.
+        `variants`, or a function of a problem's name that gives them, say what differs from the base recipe, see
+        :func:`trc.artifact.presets.base_recipe`. Returned are all networks of the experiment so far, by
+        ``(problem, *variant, seed)``.
         """
         asked: dict[Key, Recipe] = {}
         for problem in problems or self.problems:
             for variant, changes in (variants(problem) if callable(variants) else variants).items():
-                parts = variant if isinstance(variant, tuple) else (variant,)
+                parts = as_key(variant)
                 if len(parts) != len(self.keys):
                     raise ValueError(f"a variant of {self.name} is named by {', '.join(self.keys)}, got {variant!r}.")
                 for seed in self.seeds:
                     asked[(problem, *parts, seed)] = base_recipe(problem, self.preset, seed, **changes)
         made = train_all(list(asked.values()), models_folder(), jobs=self.jobs)
-        self.recipes |= asked
-        self.trained |= dict(zip(asked, made, strict=True))
-        for key in asked:
-            record = self.trained[key][1]
+        for (key, recipe), (model, record) in zip(asked.items(), made, strict=True):
+            self.models[key], self.recipes[key], self.histories[key] = model, recipe, record["history"]
             self.time(key, phase="training", seconds=record["seconds"], commit=record["commit"])
         return self.models
 
-    @property
-    def models(self) -> dict[Key, ControlNetwork]:
-        """The trained networks by ``(problem, *variant, seed)``."""
-        return {key: model for key, (model, _) in self.trained.items()}
-
     def model(self, *key: str | int | float) -> ControlNetwork:
-        """One of them; a ``ValueError`` that lists the others if it was not trained."""
-        if key not in self.trained:
-            known = "; ".join(", ".join(map(str, one)) for one in self.trained) or "none yet"
+        """One of the networks; a ``ValueError`` that lists the others if it was not trained."""
+        if key not in self.models:
+            known = "; ".join(", ".join(map(str, one)) for one in self.models) or "none yet"
             raise ValueError(f"{self.name} has not trained {', '.join(map(str, key))}; it has trained {known}.")
-        return self.trained[key][0]
+        return self.models[key]
 
     def instances(self, problem: str, name: str = "test") -> Instances:
         """Instances to judge by: ``"test"``, or from a ``"wide"`` or ``"wider"`` box."""
@@ -135,42 +105,26 @@ class Experiment:
         return self._instances[problem, name]
 
     def judge(
-        self,
-        sets: Sequence[str] = (),
-        *,
-        models: Mapping[Key, ControlNetwork] | None = None,
-        keys: Sequence[str] | None = None,
+        self, sets: Sequence[str] = (), *, models: Mapping[Key, ControlNetwork] | None = None, keys: Sequence[str] = ()
     ) -> Outcomes:
-        """What the answers of the trained networks are worth.
+        """What the answers of the trained networks are worth, on evaluation sets that become a part of the key.
 
-        Parameters
-        ----------
-        sets : sequence of str, optional
-            Evaluation sets, which become a part of the key; the test set alone by default, and no part.
-        models : mapping, optional
-            In place of the trained ones, by ``(problem, *keys, seed)``.
-        keys : sequence of str, optional
-            Names of the parts of these models' keys.
+        Without `sets` it is the test set, and no part. Other `models`, by ``(problem, *keys, seed)``, may take the
+        place of the trained ones.
         """
         found: dict[Key, list[Outcome]] = {}
         for (problem, *variant, _), model in (self.models if models is None else models).items():
-            for name in sets or ("test",):
-                some = self.instances(problem, name)
-                key = (problem, *((name,) if sets else ()), *variant)
+            for part in [(name,) for name in sets] or [()]:
+                some = self.instances(problem, *part)
                 answer = some.judge(propose(model, some.initial, some.target))[-1]
-                found.setdefault(key, []).append(answer)
-        names = ("problem", *(("set",) if sets else ()), *(keys or self.keys))
+                found.setdefault((problem, *part, *variant), []).append(answer)
+        names = ("problem", *(["set"] if sets else []), *(keys or self.keys))
         return self.outcomes({key: join(each) for key, each in found.items()}, names)
 
     def judge_iterates(self, iterations: int | None = None, *, teachers: bool = False) -> Outcomes:
-        """The same for every iterate on the test set, the key's last part.
+        """The same for every iterate on the test set, the key's last part; with `teachers`, beside their controls.
 
-        Parameters
-        ----------
-        iterations : int, optional
-            Refinements of every recursive network; as many as each was trained with by default.
-        teachers : bool
-            Compare the controls with the teacher's too.
+        Recursive networks refine `iterations` times, or as often as each was trained to.
         """
         found: dict[Key, list[Outcome]] = {}
         solved = {problem: self.instances(problem).teacher_controls() for problem in self.problems if teachers}
@@ -192,69 +146,53 @@ class Experiment:
         self, by_key: Mapping[Key, Outcome], names: Sequence[str], seeds: Sequence[int] | None = None
     ) -> Outcomes:
         """Outcomes with the experiment's generator and number of resamples, and its seeds if no others are given."""
-        return Outcomes(
-            by_key=by_key,
-            names=tuple(names),
-            seeds=self.seeds if seeds is None else seeds,
-            generator=self.generator,
-            resamples=self.settings.resamples,
-        )
+        drawn = {"generator": self.generator, "resamples": self.settings.resamples}
+        return Outcomes(by_key=by_key, names=tuple(names), seeds=self.seeds if seeds is None else seeds, **drawn)
 
     def validation_gaps(self, problems: Sequence[str] | None = None) -> pd.DataFrame:
         """The networks' gaps to their teachers on what was held out of their training: what choices are made by."""
         rows = []
-        for key, (model, _) in self.trained.items():
+        for key, model in self.models.items():
             if key[0] in (problems or self.problems):
-                recipe = self.recipes[key]
-                fraction = recipe.training_config().validation_fraction
-                held_out, _ = recipe.dataset(models_folder()).split(fraction, seed=recipe.seed)
+                data, training = self.recipes[key].dataset(models_folder()), self.recipes[key].training_config()
+                held_out, _ = data.split(training.validation_fraction, seed=training.seed)
                 states = held_out.initial_states, held_out.target_states
-                gap = evaluate(model, model.problem, *states, reference_cost=held_out.costs)["gap"]
-                rows.append((*key, gap))
+                found = evaluate(model, model.problem, *states, reference_cost=held_out.costs)
+                rows.append((*key, found["gap"]))
         return pd.DataFrame(rows, columns=["problem", *self.keys, "seed", "gap"])
 
     def networks(self) -> pd.DataFrame:
         """What each variant's network costs: parameters, and operations of its matrix products for one instance."""
-        rows = [
-            (*key[:-1], model.num_parameters(), count_flops(model))
-            for key, model in self.models.items()
-            if key[-1] == self.seeds[0]
-        ]
+        first = {key[:-1]: model for key, model in self.models.items() if key[-1] == self.seeds[0]}
+        rows = [(*key, model.num_parameters(), count_flops(model)) for key, model in first.items()]
         return pd.DataFrame(rows, columns=["problem", *self.keys, "parameters", "flops"])
 
     def losses(self) -> pd.DataFrame:
         """Losses by epoch: one row a network, a split (``train``, ``validation``) and an epoch."""
         rows = [
             (*key, epoch, split, loss)
-            for key, (_, record) in self.trained.items()
+            for key, history in self.histories.items()
             for split in ("train", "validation")
-            for epoch, loss in enumerate(record["history"][f"{split}_loss"])
+            for epoch, loss in enumerate(history[f"{split}_loss"])
         ]
         return pd.DataFrame(rows, columns=["problem", *self.keys, "seed", "epoch", "split", "loss"])
 
     def time(self, key: Key, **row: Any) -> None:
         """Note what took how long; times are outside every equality check."""
-        names = ["problem", *self.keys, "seed"][: len(key)]
-        self.record.time(**dict(zip(names, key, strict=True)), **row)
+        self.record.time(**dict(zip(("problem", *self.keys, "seed"), key, strict=False)), **row)
 
     def keep_checkpoint(self, *key: str | int | float) -> None:
         """Keep a trained network beside the results, for ``make verify`` to evaluate it again."""
-        name = "-".join(str(part) for part in key[:-1])
-        recipe = {"recipe": self.recipes[key].meaning()}
-        path = self.record.folder.parent / "checkpoints" / f"{name}.safetensors"
-        save_model(self.model(*key), path, training=recipe)
+        path = self.record.folder.parent / "checkpoints" / f"{'-'.join(map(str, key[:-1]))}.safetensors"
+        save_model(self.model(*key), path, training={"recipe": self.recipes[key].meaning()})
 
     def write(self, *, parameters: Mapping[str, Any] | None = None, **tables: pd.DataFrame) -> None:
         """Write the tables, each under its name, one of the models' recipes, the times and the manifest.
 
-        Parameters
-        ----------
-        parameters : mapping, optional
-            What the numbers depend on beside preset, seeds and recipes.
-        **tables
+        `parameters` are what the numbers depend on beside preset, seeds and recipes.
         """
         if self.recipes:
-            tables["models"] = recipe_table(list(self.recipes.values()))
+            tables["models"] = pd.json_normalize([recipe.meaning() for recipe in self.recipes.values()], sep="_")
         base = {"preset": self.preset, **asdict(self.settings), "seeds": self.seeds, "bootstrap_seed": 0}
         inputs = ["results/teachers/optima.csv"] if self._instances else []
         self.record.write(tables, parameters={**base, **(parameters or {})}, inputs=inputs)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ..datasets import EVALUATION_SETS, evaluation_set
+from ..evaluation.metrics import iterate_metrics
 from ..experts import EXPERTS
 from ..problems import Problem, make_problem
-from .outcomes import Outcome, outcome
+from .outcomes import Outcome
 from .presets import settings
 from .results import read_table
 from .rows import select
@@ -29,8 +30,8 @@ class Instances:
     def optimum(self) -> Outcome:
         """What the optimum would score itself."""
         success = (self.optimal_error < self.problem.success_threshold).double()
-        found = {"cost": self.optimal_cost, "terminal_error": self.optimal_error, "success": success}
-        found["optimal_cost"] = self.optimal_cost
+        found = {"cost": self.optimal_cost, "optimal_cost": self.optimal_cost}
+        found |= {"terminal_error": self.optimal_error, "success": success}
         return {name: values.unsqueeze(0) for name, values in found.items()}
 
     def first(self, count: int) -> Self:
@@ -39,8 +40,22 @@ class Instances:
         return Instances(self.problem, **each)
 
     def judge(self, iterates: Tensor, teacher_controls: Tensor | None = None) -> list[Outcome]:
-        """What became of one seed's iterates ``[N, K+1, T, m]``; see :func:`trc.artifact.outcomes.outcome`."""
-        return outcome(self.problem, self.initial, self.target, iterates, self.optimal_cost, teacher_controls)
+        """What became of one seed's iterates ``[N, K+1, T, m]``: metrics ``[1, N]`` of each, the first guess first.
+
+        They are those of :func:`trc.instance_metrics`, ``optimal_cost``, ``first_cost`` (of the first guess),
+        ``previous_cost`` (of the iterate before), ``monotone`` (1 if the cost has not risen up to this iterate,
+        otherwise 0) and, beside teachers' controls, ``control_mse``.
+        """
+        metrics = iterate_metrics(self.problem, self.initial, self.target, iterates, teacher_controls)
+        cost = metrics["cost"]
+        rises = torch.nn.functional.pad(cost.diff(dim=1) > 0, (1, 0))
+        metrics |= {
+            "optimal_cost": self.optimal_cost.double().unsqueeze(1).expand_as(cost),
+            "first_cost": cost[:, :1].expand_as(cost),
+            "previous_cost": torch.cat((cost[:, :1], cost[:, :-1]), 1),
+            "monotone": (rises.cumsum(1) == 0).double(),
+        }
+        return [{name: values[:, k].unsqueeze(0) for name, values in metrics.items()} for k in range(cost.shape[1])]
 
     def teacher_controls(self) -> Tensor:
         """Controls ``[N, T, m]`` of the problem's teacher, solved anew."""

@@ -1,7 +1,7 @@
 """From what happened to every instance under every seed to tidy tables: one row a seed, intervals, paired contrasts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 import pandas as pd
@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_choice
-from ..evaluation.metrics import iterate_metrics
 from ..evaluation.statistics import bootstrap, interquartile_mean, ratio_of_means
-from ..problems import Problem
 from .rows import select
 
 #: Metrics ``[S, N]`` of one way to choose controls: a row a seed, a column an instance.
@@ -19,6 +17,11 @@ Outcome = dict[str, Tensor]
 
 #: What a table is keyed by, for example ``(problem, method)``.
 Key = tuple[str | int | float, ...]
+
+
+def as_key(parts: str | Key) -> Key:
+    """Parts of a key as a tuple, also where there is only one."""
+    return parts if isinstance(parts, tuple) else (parts,)
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,19 @@ class Quantity:
         """The stacked metrics ``[q, S, N]``."""
         return torch.stack([outcome[metric] for metric in self.metrics])
 
+    def difference(self, stacked: Tensor) -> Tensor:
+        """The statistic of one outcome's metrics minus that of another's, which come stacked: ``[2 q, S, N]``."""
+        first, second = stacked.split(len(self.metrics))
+        return self.statistic(first) - self.statistic(second)
+
     def value(self, outcome: Outcome, seed: int | None = None) -> float:
         """The number over all seeds, or of one row alone."""
         values = self.of(outcome)
         return self.statistic(values if seed is None else values[:, seed : seed + 1]).item()
 
 
-def _mean(metric: str) -> Quantity:
-    return Quantity((metric,), lambda values: values.mean())
-
-
-def _interquartile_mean(metric: str) -> Quantity:
-    return Quantity((metric,), lambda values: interquartile_mean(values[0]))
+def _interquartile_mean(values: Tensor) -> Tensor:
+    return interquartile_mean(values[0])
 
 
 #: Quantities by name. ``gap`` is to the optimum, ``first`` of the first guess, ``reduction`` the share of the mean cost
@@ -52,44 +56,15 @@ QUANTITIES: dict[str, Quantity] = {
     "gap": Quantity(("cost", "optimal_cost"), ratio_of_means),
     "gap_iqm": Quantity(("cost", "optimal_cost"), lambda values: interquartile_mean(values[0] / values[1] - 1)),
     "first_gap": Quantity(("first_cost", "optimal_cost"), ratio_of_means),
-    "success": _mean("success"),
-    "terminal_error": _mean("terminal_error"),
-    "terminal_error_iqm": _interquartile_mean("terminal_error"),
-    "cost": _mean("cost"),
-    "cost_iqm": _interquartile_mean("cost"),
+    "success": Quantity(("success",), torch.mean),
+    "terminal_error": Quantity(("terminal_error",), torch.mean),
+    "terminal_error_iqm": Quantity(("terminal_error",), _interquartile_mean),
+    "cost": Quantity(("cost",), torch.mean),
+    "cost_iqm": Quantity(("cost",), _interquartile_mean),
     "reduction": Quantity(("cost", "previous_cost"), lambda values: -ratio_of_means(values)),
-    "control_mse": _mean("control_mse"),
-    "monotone_share": _mean("monotone"),
+    "control_mse": Quantity(("control_mse",), torch.mean),
+    "monotone_share": Quantity(("monotone",), torch.mean),
 }
-
-
-def outcome(
-    problem: Problem,
-    initial: Tensor,
-    target: Tensor,
-    iterates: Tensor,
-    optimal_cost: Tensor,
-    teacher_controls: Tensor | None = None,
-) -> list[Outcome]:
-    """What became of one seed's iterates ``[N, K+1, T, m]``: metrics ``[1, N]`` of each, the first guess first.
-
-    Returns
-    -------
-    list of dict
-        Those of :func:`trc.instance_metrics`, ``optimal_cost``, ``first_cost`` (of the first guess), ``previous_cost``
-        (of the iterate before), ``monotone`` (1 if the cost has not risen up to this iterate, otherwise 0) and, if
-        asked for, ``control_mse``.
-    """
-    metrics = iterate_metrics(problem, initial, target, iterates, teacher_controls)
-    cost = metrics["cost"]
-    rises = torch.nn.functional.pad(cost.diff(dim=1) > 0, (1, 0))
-    metrics |= {
-        "optimal_cost": optimal_cost.double().unsqueeze(1).expand_as(cost),
-        "first_cost": cost[:, :1].expand_as(cost),
-        "previous_cost": torch.cat((cost[:, :1], cost[:, :-1]), 1),
-        "monotone": (rises.cumsum(1) == 0).double(),
-    }
-    return [{name: values[:, k].unsqueeze(0) for name, values in metrics.items()} for k in range(cost.shape[1])]
 
 
 def join(outcomes: Sequence[Outcome]) -> Outcome:
@@ -120,39 +95,34 @@ class Outcomes:
     def by_seed(self, quantities: Sequence[str]) -> pd.DataFrame:
         """Columns of the key, ``seed, metric, value``: one row for each outcome, seed and quantity."""
         rows = [
-            self._row(key) | {"seed": seed, "metric": name, "value": _quantity(name).value(found, i)}
+            self._row(key) | {"seed": seed, "metric": name, "value": quantity.value(found, i)}
             for key, found in self.by_key.items()
             for i, seed in enumerate(self.seeds[: len(found["cost"])])
-            for name in quantities
+            for name, quantity in _called(quantities)
         ]
         return pd.DataFrame(rows)
 
     def intervals(self, quantities: Sequence[str]) -> pd.DataFrame:
         """Columns of the key, ``metric, value, low, high``: 95 % bootstrap intervals over seeds and instances."""
         rows = [
-            self._row(key) | self._interval(name, _quantity(name).of(found), _quantity(name).statistic)
+            self._row(key) | self._interval(name, quantity.of(found), quantity.statistic)
             for key, found in self.by_key.items()
-            for name in quantities
+            for name, quantity in _called(quantities)
         ]
         return pd.DataFrame(rows)
 
     def contrasts(
-        self,
-        questions: Mapping[str, tuple[str | Key, str | Key]],
-        quantities: Sequence[str],
-        label: str = "contrast",
+        self, questions: Mapping[str, tuple[str | Key, str | Key]], quantities: Sequence[str], label: str = "contrast"
     ) -> pd.DataFrame:
         """What is changed by doing one thing and not another, everything else alike: a table of `differences`.
 
         A question is the last parts of two keys, one minus the other; its label stands for them.
         """
-        sides = {name: (_parts(one), _parts(other)) for name, (one, other) in questions.items()}
-        (size,) = {len(part) for pair in sides.values() for part in pair}
-        alike = dict.fromkeys(key[:-size] for key in self.by_key)
+        (size,) = {len(as_key(side)) for sides in questions.values() for side in sides}
         pairs = {
-            (*common, name): ((*common, *one), (*common, *other))
-            for common in alike
-            for name, (one, other) in sides.items()
+            (*common, name): ((*common, *as_key(one)), (*common, *as_key(other)))
+            for common in dict.fromkeys(key[:-size] for key in self.by_key)
+            for name, (one, other) in questions.items()
         }
         return self.differences(pairs, (*self.names[:-size], label), quantities)
 
@@ -161,11 +131,12 @@ class Outcomes:
         several = len(references) > 1
         pairs = {}
         for key in self.by_key:
-            for reference in map(_parts, references):
+            for reference in map(as_key, references):
                 other = (*key[: -len(reference)], *reference)
                 if other != key:
                     pairs[(*key, *reference) if several else key] = (key, other)
-        return self.differences(pairs, (*self.names, "against") if several else self.names, quantities)
+        names = (*self.names, "against") if several else self.names
+        return self.differences(pairs, names, quantities)
 
     def differences(
         self, pairs: Mapping[Key, tuple[Key, Key]], names: Sequence[str], quantities: Sequence[str]
@@ -176,14 +147,11 @@ class Outcomes:
         seeds and instances. Where the interval holds 0, the data can't tell them apart.
         """
         rows = []
-        for key, pair in pairs.items():
-            first, second = (self[one] for one in pair)
-            for name in quantities:
-                quantity = _quantity(name)
+        for key, (one, other) in pairs.items():
+            first, second = self[one], self[other]
+            for name, quantity in _called(quantities):
                 values = torch.cat(torch.broadcast_tensors(quantity.of(first), quantity.of(second)))
-                half, statistic = len(quantity.metrics), quantity.statistic
-                difference = lambda v, s=statistic, half=half: s(v[:half]) - s(v[half:])  # noqa: E731
-                rows.append(dict(zip(names, key, strict=True)) | self._interval(name, values, difference))
+                rows.append(dict(zip(names, key, strict=True)) | self._interval(name, values, quantity.difference))
         return pd.DataFrame(rows)
 
     def _row(self, key: Key) -> dict[str, object]:
@@ -191,7 +159,7 @@ class Outcomes:
 
     def _interval(self, name: str, values: Tensor, statistic: Callable[[Tensor], Tensor]) -> dict[str, object]:
         found = bootstrap(values, statistic=statistic, generator=self.generator, resamples=self.resamples)
-        return {"metric": name, "value": found.value, "low": found.low, "high": found.high}
+        return {"metric": name, **asdict(found)}
 
 
 def overview(table: pd.DataFrame) -> pd.DataFrame:
@@ -201,10 +169,7 @@ def overview(table: pd.DataFrame) -> pd.DataFrame:
     return shown.pivot_table(index=keys, columns="metric", values="value", sort=False).round(4)
 
 
-def _parts(key: str | Key) -> Key:
-    return key if isinstance(key, tuple) else (key,)
-
-
-def _quantity(name: str) -> Quantity:
-    check_choice(name, "quantity", QUANTITIES)
-    return QUANTITIES[name]
+def _called(names: Sequence[str]) -> list[tuple[str, Quantity]]:
+    for name in names:
+        check_choice(name, "quantity", QUANTITIES)
+    return [(name, QUANTITIES[name]) for name in names]

@@ -5,7 +5,6 @@ from typing import Any
 
 from ..common.checks import check_choice
 from ..problems import PROBLEMS
-from .results import PRESETS
 from .trained import Recipe
 
 #: The problems of the paper; the tests go through all that are registered.
@@ -30,7 +29,7 @@ class Preset:
 
 
 #: ``smoke`` shows that everything runs, ``paper`` gives the numbers of the book.
-SETTINGS = {
+PRESETS = {
     # One step an epoch; the first step of a warm-up has the rate 0 and would train nothing.
     "smoke": Preset(num_samples=32, epochs=1, warmup=0.0, num_test=16, seeds="0,1", resamples=10),
     "paper": Preset(num_samples=10_000, epochs=4, num_test=1000, seeds="0,1,2,3,4", resamples=1000),
@@ -40,7 +39,7 @@ SETTINGS = {
 def settings(preset: str) -> Preset:
     """The sizes of a preset, ``"smoke"`` or ``"paper"``."""
     check_choice(preset, "preset", PRESETS)
-    return SETTINGS[preset]
+    return PRESETS[preset]
 
 
 def base_recipe(
@@ -60,13 +59,8 @@ def base_recipe(
     from the base's; `num_samples` is the preset's by default.
     """
     chosen = settings(preset)
-    base = {
-        "epochs": chosen.epochs,
-        "batch_size": chosen.batch_size,
-        "learning_rate": RATE,
-        "warmup": chosen.warmup,
-        "state_weight": 10.0,
-    }
+    base = {"epochs": chosen.epochs, "batch_size": chosen.batch_size, "warmup": chosen.warmup}
+    base |= {"learning_rate": RATE, "state_weight": 10.0}
     return Recipe(
         problem=problem,
         size=size,

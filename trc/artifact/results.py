@@ -14,15 +14,12 @@ import pandas as pd
 from ..common.checks import check_choice
 from ..common.files import make_folder_of, require_file, sha256, write_text
 from ..common.provenance import package_versions, processor, project_root, source_commit
+from .presets import PRESETS
 
-PRESETS = ("smoke", "paper")
-PACKAGES = ("torch", "numpy", "pandas", "matplotlib")
 MANIFEST = "manifest.json"
 
 
-def experiment_folder(
-    experiment: str, preset: str, results_dir: str | Path = "", root: str | Path | None = None
-) -> Path:
+def experiment_folder(name: str, preset: str, results_dir: str | Path = "", root: str | Path | None = None) -> Path:
     """Where an experiment writes: ``results/NAME`` for the paper, ``_build/smoke/NAME`` for a trial.
 
     `results_dir`, relative to the project's folder, takes the place of ``results`` or ``_build/smoke``; `root` lies in
@@ -31,7 +28,7 @@ def experiment_folder(
     check_choice(preset, "preset", PRESETS)
     place = str(results_dir) or ("results" if preset == "paper" else "_build/smoke")
     project = project_root(root)
-    folder = project / place / experiment
+    folder = project / place / name
     if preset != "paper" and folder.resolve().is_relative_to(project.resolve() / "results"):
         raise ValueError(f"results/ holds the paper preset's results; name another results_dir for {preset!r}.")
     return folder
@@ -54,14 +51,8 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> Path:
 class Record:
     """A run of an experiment on its way to its folder: tables, times, and the manifest that says how they were made.
 
-    Make it first: it notes commit and time, and the sources may change while a long run goes on.
-
-    Parameters
-    ----------
-    folder : str or Path
-        From :func:`experiment_folder`; its last part is the experiment's name.
-    jobs : int
-        Noted in the manifest.
+    Make it first: it notes commit and time, and the sources may change while a long run goes on. The last part of its
+    folder, see :func:`experiment_folder`, is the experiment's name; `jobs` are noted in the manifest.
     """
 
     def __init__(self, folder: str | Path, jobs: int = 1) -> None:
@@ -80,30 +71,22 @@ class Record:
     ) -> Path:
         """Write ``NAME.csv`` for each table, ``timings.csv``, and last ``manifest.json``.
 
-        Parameters
-        ----------
-        tables : mapping of name to DataFrame
-        parameters : mapping
-            Everything that the numbers depend on, seeds included.
-        inputs : sequence of str
-            Files that were read, relative to the project; their SHA-256 is recorded, and that of the notebook's code.
+        `parameters` are everything that the numbers depend on, seeds included; `inputs` the files that were read,
+        relative to the project, whose SHA-256 is recorded, and that of the notebook's code.
         """
         paths = [write_table(table, self.folder / f"{name}.csv") for name, table in tables.items()]
         if self._timings:
             write_table(pd.DataFrame(self._timings), self.folder / "timings.csv")
         root = project_root()
+        run = {"commit": self.commit, "sources_changed": self.sources_changed, "jobs": self.jobs}
+        run |= {"seconds": round(time.perf_counter() - self._started, 1), "processor": processor()}
+        packages = package_versions("torch", "numpy", "pandas", "matplotlib")
         manifest = {
             "parameters": dict(parameters),
             "tables": {path.name: sha256(path) for path in paths},
             "inputs": input_digests(root, [f"notebooks/{self.folder.name}.ipynb", *inputs]),
-            "packages": package_versions(*PACKAGES) | {"python": platform.python_version()},
-            "run": {
-                "commit": self.commit,
-                "sources_changed": self.sources_changed,
-                "jobs": self.jobs,
-                "seconds": round(time.perf_counter() - self._started, 1),
-                "processor": processor(),
-            },
+            "packages": packages | {"python": platform.python_version()},
+            "run": run,
         }
         return write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
@@ -122,13 +105,9 @@ def input_digests(root: Path, names: Sequence[str]) -> dict[str, str]:
 
 def deciding_code(notebook: Path) -> str:
     """A notebook's settings and comparison: its code without comments, layout, and cells that are tagged ``plot``."""
-    cells = json.loads(notebook.read_text())["cells"]
-    code = [
-        "".join(cell["source"])
-        for cell in cells
-        if cell["cell_type"] == "code" and "plot" not in cell["metadata"].get("tags", [])
-    ]
-    return "\n".join(ast.unparse(ast.parse(source)) for source in code)
+    code = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    deciding = [cell for cell in code if "plot" not in cell["metadata"].get("tags", [])]
+    return "\n".join(ast.unparse(ast.parse("".join(cell["source"]))) for cell in deciding)
 
 
 def read_manifest(experiment: str, root: str | Path | None = None) -> dict[str, Any]:
@@ -144,27 +123,16 @@ def read_manifest(experiment: str, root: str | Path | None = None) -> dict[str, 
 
 
 def read_table(experiment: str, table: str, root: str | Path | None = None, *, check: bool = True) -> pd.DataFrame:
-    """Read a table of an experiment's committed results, for example ``runs.csv``, checked against its manifest.
+    """Read a table of an experiment's committed results, for example ``runs.csv``, as its manifest records it.
 
-    Parameters
-    ----------
-    experiment, table : str
-    root : str or Path, optional
-        Project folder; found from the working folder by default.
-    check : bool
-        Compare the file with its manifest; False for timings, which no manifest records.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the table or its manifest is missing, or the table is not the one that the manifest records.
+    A ``FileNotFoundError`` if it or the manifest is missing, a ``ValueError`` if it is another one; no manifest records
+    times, which are read without `check`. `root` is the project's folder, found from the working folder by default.
     """
     path = _require(experiment, table, root)
-    recorded = read_manifest(experiment, root)["tables"]
-    if check and recorded.get(table) != sha256(path):
-        raise ValueError(
-            f"{path} is not the file that its manifest records (edited, or of another run); {_remedy(experiment)}."
-        )
+    recorded = read_manifest(experiment, root)["tables"].get(table)
+    if check and recorded != sha256(path):
+        wrong = f"{path} is not the file that its manifest records (edited, or of another run)"
+        raise ValueError(f"{wrong}; {_remedy(experiment)}.")
     return pd.read_csv(path)
 
 

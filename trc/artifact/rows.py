@@ -13,20 +13,13 @@ def select(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def row_of(frame: pd.DataFrame, **where: object) -> dict[str, Any]:
-    """The one row of a tidy table that `where` singles out.
-
-    Raises
-    ------
-    ValueError
-        If none or several rows fit.
-    """
+    """The one row of a tidy table that `where` singles out; a ``ValueError`` if none or several rows fit."""
     rows = select(frame, **where)
     if len(rows) != 1:
         raise ValueError(f"{where} fits {len(rows)} rows of the table, expected exactly one.")
-    (row,) = rows.to_dict("records")
-    return row
+    return rows.to_dict("records")[0]
 
 
 def value_of(frame: pd.DataFrame, column: str = "value", **where: object) -> float:
-    """The one value of a tidy table that `where` singles out; a ``ValueError`` if none or several rows fit."""
+    """One value of that row."""
     return float(row_of(frame, **where)[column])

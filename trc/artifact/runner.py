@@ -7,7 +7,7 @@ timestamps scrubbed, so that the same run gives the same file.
 
 import argparse
 import ast
-import logging
+import contextlib
 import os
 import signal
 import sys
@@ -22,10 +22,11 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from ..common.checks import check_choice
 from ..common.files import make_folder_of, require_file, write_text
 from ..common.provenance import project_root
-from .results import PRESETS, experiment_folder
+from .presets import PRESETS
+from .program import program
+from .results import experiment_folder
 
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
@@ -54,26 +55,17 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in defaults:
             raise ValueError(f"{path.name} has no parameter {name!r}; it has {', '.join(defaults)}.")
         wanted = type(defaults[name])
-        if isinstance(value, str) and wanted is not str:
-            value = _yaml(value)
         if wanted is str:
             value = str(value)
-        elif wanted is float and type(value) is int:
+        elif isinstance(value, str):
+            with contextlib.suppress(yaml.YAMLError):  # what can't be read stays text, and is refused below
+                value = yaml.safe_load(value)
+        if wanted is float and type(value) is int:
             value = float(value)
         if type(value) is not wanted:
             raise ValueError(f"parameter {name!r} of {path.name} must be of type {wanted.__name__}, got {value!r}.")
         checked[name] = value
-    preset = checked.get("preset", defaults.get("preset"))
-    check_choice(preset, "preset", PRESETS)
-    return {"preset": preset, **checked}
-
-
-def _yaml(text: str) -> Any:
-    """`text` as YAML, or as it is where it is none, for the caller to refuse."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+    return {"preset": defaults.get("preset"), **checked}
 
 
 def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
@@ -81,25 +73,16 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
 
     A ``ValueError`` on bad parameters, or when a cell fails (the message says which and why).
     """
-    path = Path(path)
-    parameters = check_parameters(path, parameters)
-    path = path.resolve()
+    parameters, path = check_parameters(Path(path), parameters), Path(path).resolve()
     folder = experiment_folder(path.stem, parameters["preset"], parameters.get("results_dir", ""), root=path.parent)
     make_folder_of(folder / path.name)  # before hours of work that could not be written
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the kernel that is started next
+    kernel = {"kernel_name": "python3", "language": "python", "cwd": str(path.parent), "stderr_file": sys.stderr}
+    kernel["extra_arguments"] = ["--IPKernelApp.log_level=CRITICAL"]  # it reports an interrupt with a traceback
     with tempfile.TemporaryDirectory() as scratch:
         executed = Path(scratch) / path.name
         try:
-            papermill.execute_notebook(
-                str(path),
-                str(executed),
-                parameters=parameters,
-                cwd=str(path.parent),
-                kernel_name="python3",
-                language="python",
-                stderr_file=sys.stderr,
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it reports an interrupt with a traceback
-            )
+            papermill.execute_notebook(str(path), str(executed), parameters=parameters, **kernel)
         except DeadKernelError:
             raise ValueError(f"the kernel of {path.name} died; is there enough memory?") from None
         except PapermillExecutionError as error:
@@ -122,8 +105,9 @@ def scrub(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; 2 on bad input."""
+@program("trc.artifact.runner", again="models that are done are kept, run it again to go on")
+def main(arguments: list[str] | None) -> int:
+    """Run the notebook that the command's arguments name."""
     parser = argparse.ArgumentParser(prog="python -m trc.artifact.runner", description=__doc__.partition("\n")[0])
     parser.add_argument("notebook", help="notebooks/NAME.ipynb")
     parser.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: the notebook's own)")
@@ -131,22 +115,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=about)
     parser.add_argument("--jobs", type=int, help="processes of one thread each, for a notebook that trains models")
     options = parser.parse_args(arguments)
-    try:
-        parameters: dict[str, Any] = dict(options.p)
-        if options.preset is not None:
-            parameters["preset"] = options.preset
-        if options.jobs is not None and "jobs" in notebook_parameters(Path(options.notebook)):
-            parameters["jobs"] = options.jobs
-        executed = run(options.notebook, parameters)
-        root = project_root(Path(options.notebook).resolve().parent)
-        print(f"wrote {executed.relative_to(root) if executed.is_relative_to(root) else executed}")
-    except (ValueError, OSError) as error:
-        print("trc.artifact.runner:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the interrupt once more
-        print("trc.artifact.runner: interrupted; models that are done are kept, run it again to go on", file=sys.stderr)
-        return 130
+    parameters: dict[str, Any] = dict(options.p)
+    if options.preset is not None:
+        parameters["preset"] = options.preset
+    if options.jobs is not None and "jobs" in notebook_parameters(Path(options.notebook)):
+        parameters["jobs"] = options.jobs
+    executed = run(options.notebook, parameters)
+    root = project_root(Path(options.notebook).resolve().parent)
+    print(f"wrote {executed.relative_to(root) if executed.is_relative_to(root) else executed}")
     return 0
 
 

@@ -104,11 +104,10 @@ class PromiseTables(Markup):
             raise self.error(f"book/promises.yml: {wrong[0]}")
         lines = []
         for source in dict.fromkeys(one.source for one in promises):
-            rows = [
-                [one.says, one.sentence(self.root), f"[{VERDICTS[one.verdict]}]{{.verdict-{one.verdict}}}"]
-                for one in promises
-                if one.source == source
-            ]
+            rows = []
+            for one in [promise for promise in promises if promise.source == source]:
+                verdict = f"[{VERDICTS[one.verdict]}]{{.verdict-{one.verdict}}}"
+                rows.append([one.says, one.sentence(self.root), verdict])
             lines += [f"**{source}**", "", *markdown(["it says", "measured", "verdict"], rows, left=3).splitlines(), ""]
         return lines
 
@@ -142,12 +141,11 @@ class Made(Markup):
         return [f"{'Drawn' if name.startswith('fig') else 'Written'} by {made}", *results, "", f"Files: {files}."]
 
     def _results(self, experiment: str) -> str:
-        run, notebook = read_manifest(experiment, self.root)["run"], f"results/{experiment}/{experiment}"
+        run = read_manifest(experiment, self.root)["run"]
         commit = f"commit `{run['commit'][:10]}`" if run["commit"] else "a tree without commits"
-        made = ""
-        if (self.root / f"{notebook}.ipynb").is_file():
-            made = f" by `make experiments PRESET=paper ONLY={experiment}` in the notebook {{doc}}`/{notebook}`,"
-        return f"Its numbers are those of `results/{experiment}/`, made{made} at {commit}, on {run['processor']}."
+        command = f"by `make experiments PRESET=paper ONLY={experiment}`"
+        made = f"{command} in the notebook {{doc}}`/results/{experiment}/{experiment}`, at {commit}"
+        return f"Its numbers are those of `results/{experiment}/`, made {made}, on {run['processor']}."
 
 
 def add_twin(app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: nodes.document) -> None:

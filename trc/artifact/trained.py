@@ -10,22 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from tqdm import tqdm
 
 from ..common.parallel import parallel_map, single_thread
 from ..common.provenance import source_commit
 from ..datasets import TRAINING_SEED, Dataset, generate_dataset, load_dataset
-from ..model import (
-    ControlNetwork,
-    FeedForward,
-    FeedForwardConfig,
-    ModelConfig,
-    TinyRecursiveControl,
-    load_model,
-    read_training_record,
-    save_model,
-)
+from ..model import ControlNetwork, FeedForward, FeedForwardConfig, ModelConfig, TinyRecursiveControl
+from ..model.checkpoints import load_model, read_training_record, save_model
 from ..model.layers import seeded
 from ..problems import Problem, make_problem
 from ..training import TrainingConfig, train
@@ -61,11 +52,11 @@ class Recipe:
     def network_config(self) -> ModelConfig | FeedForwardConfig:
         """All settings of the network, those of its size and its problem included."""
         problem = self.made_problem()
-        if self.size == "feedforward" and self.feedback != "none":
+        if self.size != "feedforward":
+            return ModelConfig.of_size(self.size, problem=problem, feedback=self.feedback, **self.model)
+        if self.feedback != "none":
             raise ValueError(f'a feed-forward network has no feedback: it must be "none", got {self.feedback!r}.')
-        if self.size == "feedforward":
-            return FeedForwardConfig.for_problem(problem, **self.model)
-        return ModelConfig.of_size(self.size, problem=problem, feedback=self.feedback, **self.model)
+        return FeedForwardConfig.for_problem(problem, **self.model)
 
     def meaning(self) -> dict[str, Any]:
         """Everything that the recipe says, defaults of training and network included."""
@@ -91,9 +82,8 @@ class Recipe:
     def dataset(self, folder: str | Path) -> Dataset:
         """The training data, solved once and kept in `folder`."""
         path = self.data_path(folder)
-        if path.is_file():
-            with contextlib.suppress(ValueError):  # a damaged file is made anew
-                return load_dataset(path)
+        with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged file is made anew
+            return load_dataset(path)
         data = generate_dataset(self.made_problem(), **self._data())
         data.save(path)
         return data
@@ -108,18 +98,13 @@ Trained = tuple[ControlNetwork, dict[str, Any]]
 def find(recipe: Recipe, folder: str | Path) -> Trained | None:
     """The recipe's model and training record, or None where `folder` has none that can be used."""
     path = recipe.path(folder)
-    if not path.is_file():
-        return None
     try:
         model, record = load_model(path), read_training_record(path)
-    except ValueError:  # damaged
+    except (FileNotFoundError, ValueError):  # not there, or damaged
         return None
-    if record.get("numerics") != NUMERICS:
-        warnings.warn(
-            f"{path.name} was trained under NUMERICS {record.get('numerics')}, and this code has {NUMERICS}; "
-            "it is trained anew.",
-            stacklevel=2,
-        )
+    if (other := record.get("numerics")) != NUMERICS:
+        about = f"{path.name} was trained under NUMERICS {other}, and this code has {NUMERICS}; it is trained anew."
+        warnings.warn(about, stacklevel=2)
         return None
     return (model, record) if record.get("recipe") == recipe.meaning() else None
 
@@ -130,14 +115,9 @@ def train_one(recipe: Recipe, folder: str | Path) -> None:
     data, model = recipe.dataset(folder), recipe.network()
     with single_thread():
         history = train(model, data, seed=recipe.seed, **recipe.training)
-    record = {
-        "recipe": recipe.meaning(),
-        "numerics": NUMERICS,
-        "history": asdict(history),
-        "seconds": time.perf_counter() - start,
-        "commit": commit,
-    }
-    save_model(model, recipe.path(folder), training=record)
+    seconds = time.perf_counter() - start
+    record = {"recipe": recipe.meaning(), "numerics": NUMERICS, "history": asdict(history)}
+    save_model(model, recipe.path(folder), training={**record, "seconds": seconds, "commit": commit})
 
 
 def train_all(recipes: Sequence[Recipe], folder: str | Path, *, jobs: int = 1, progress: bool = True) -> list[Trained]:
@@ -146,20 +126,15 @@ def train_all(recipes: Sequence[Recipe], folder: str | Path, *, jobs: int = 1, p
     The results don't depend on `jobs`. An interrupted call goes on where it was: each model is kept when it is done.
     A recipe that is given twice is trained once.
     """
-    folder = Path(folder)
-    found = {recipe.path(folder): find(recipe, folder) for recipe in recipes}
-    missing = {recipe.path(folder): recipe for recipe in recipes if found[recipe.path(folder)] is None}
-    data = {recipe.data_path(folder): recipe for recipe in missing.values()}.values()
+    by_path = {recipe.path(folder): recipe for recipe in recipes}
+    found = {path: find(recipe, folder) for path, recipe in by_path.items()}
+    missing = [recipe for path, recipe in by_path.items() if found[path] is None]
+    data = {recipe.data_path(folder): recipe for recipe in missing}.values()
     list(parallel_map(Recipe.dataset, [(recipe, folder) for recipe in data], jobs))  # before several ask for the same
-    work = parallel_map(train_one, [(recipe, folder) for recipe in missing.values()], jobs)
+    work = parallel_map(train_one, [(recipe, folder) for recipe in missing], jobs)
     list(tqdm(work, desc="models", unit="model", total=len(missing), disable=not progress))
-    found |= {path: find(recipe, folder) for path, recipe in missing.items()}
+    found |= {recipe.path(folder): find(recipe, folder) for recipe in missing}
     return [found[recipe.path(folder)] for recipe in recipes]
-
-
-def recipe_table(recipes: Sequence[Recipe]) -> pd.DataFrame:
-    """One row a recipe with everything that it says, the training's defaults included."""
-    return pd.json_normalize([recipe.meaning() for recipe in recipes], sep="_")
 
 
 def _digest(*what: Any) -> str:

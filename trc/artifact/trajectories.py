@@ -15,19 +15,9 @@ def trajectory_table(
 ) -> pd.DataFrame:
     """States and controls over time: one row a method, an iterate, an instance and a step.
 
-    Parameters
-    ----------
-    problem : Problem
-    initial, target : Tensor ``[N, n]``
-    proposed : mapping of method to Tensor ``[N, K+1, T, m]``
-        Iterates, the first guess first.
-    names : list of int, optional
-        What the instances are called; 0 to N-1 by default.
-
-    Returns
-    -------
-    DataFrame
-        ``problem, method, instance, iterate, time, state_…, target_…, control_…``; the final state has no control.
+    From ``[N, n]`` states and, by method, iterates ``[N, K+1, T, m]`` to columns ``problem, method, instance, iterate,
+    time, state_…, target_…, control_…``, in which the final state has no control. Instances are called by `names`, or 0
+    to N-1.
     """
     tables = []
     for method, iterates in proposed.items():

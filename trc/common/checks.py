@@ -1,7 +1,7 @@
 """Checks of input that every floor shares; each error is one sentence that says what was expected."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from numbers import Integral
 from types import UnionType
@@ -14,10 +14,7 @@ T = TypeVar("T")
 
 
 def from_settings(kind: type[T], settings: Mapping[str, Any], what: str) -> T:
-    """A dataclass from its fields by name; a ``ValueError`` lists the known ones if one is unknown or missing.
-
-    `what` is what a field is called in the message, for example ``"training option"``.
-    """
+    """A dataclass from its fields by name; a `what` that is unknown or missing is a ``ValueError`` that lists them."""
     if not isinstance(settings, Mapping):
         raise ValueError(f"each {what} must be given by its name, got {settings!r:.40}.")
     known = [f.name for f in fields(kind)]
@@ -77,7 +74,32 @@ def check_real(value: Any, name: str, *, positive: bool = False, minimum: float 
     return number
 
 
-def check_entries(values: Any, name: str, size: int, kind: str) -> list[Any]:
+def check_reals(values: Any, name: str, size: int, *, positive: bool = False) -> tuple[float, ...]:
+    """`values` as a tuple of `size` finite floats, positive where that is asked; a ``ValueError`` otherwise."""
+    entries = _entries(values, name, size, "entry" if size == 1 else "entries")
+    return tuple(check_real(value, name, positive=positive) for value in entries)
+
+
+def check_bounds(low: Any, high: Any, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Control bounds as tuples of `size` finite floats, each lower one below its upper one; a ``ValueError`` else."""
+    low, high = check_reals(low, "control_low", size), check_reals(high, "control_high", size)
+    if not all(one < other for one, other in zip(low, high, strict=True)):
+        raise ValueError(f"control_low must be below control_high, got {low} and {high}.")
+    return low, high
+
+
+def check_box(box: Any, name: str, size: int) -> tuple[tuple[float, float], ...]:
+    """`box` as `size` pairs ``(low, high)``, or as none where it is empty; a ``ValueError`` otherwise."""
+    if isinstance(box, list | tuple) and not box:
+        return ()
+    entries = _entries(box, name, size, "pairs (low, high)")
+    pairs = tuple(check_reals(pair, f"each pair of {name}", 2) for pair in entries)
+    if not all(low <= high for low, high in pairs):
+        raise ValueError(f"{name} must be finite with low below high, got {pairs}.")
+    return pairs
+
+
+def _entries(values: Any, name: str, size: int, kind: str) -> list[Any]:
     """`values` as a list of `size` entries, which the message calls `kind`; a ``ValueError`` otherwise."""
     try:
         entries = None if isinstance(values, str) else list(values)
@@ -86,18 +108,6 @@ def check_entries(values: Any, name: str, size: int, kind: str) -> list[Any]:
     if entries is None or len(entries) != size:
         raise ValueError(f"{name} needs {size} {kind}, one a dimension, got {values!r}.")
     return entries
-
-
-def check_reals(values: Any, name: str, size: int) -> tuple[float, ...]:
-    """`values` as a tuple of `size` finite floats; a ``ValueError`` otherwise."""
-    entries = check_entries(values, name, size, "entry" if size == 1 else "entries")
-    return tuple(check_real(value, name) for value in entries)
-
-
-def check_bounds(low: Sequence[float], high: Sequence[float]) -> None:
-    """Raise ``ValueError`` unless each lower control bound is below its upper one."""
-    if not all(one < other for one, other in zip(low, high, strict=True)):
-        raise ValueError(f"control_low must be below control_high, got {low} and {high}.")
 
 
 def check_tensor(tensor: Any, shape: tuple[int | str | None, ...], name: str) -> None:

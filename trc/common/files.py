@@ -4,9 +4,17 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from safetensors import SafetensorError
+
+#: What numpy, zipfile, json and safetensors raise for a file that is damaged or of another kind.
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, RuntimeError)
+DAMAGED += (zipfile.BadZipFile, zlib.error, SafetensorError)
 
 
 def make_folder_of(path: str | Path) -> None:
@@ -25,10 +33,7 @@ def make_folder_of(path: str | Path) -> None:
 def writing(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears at `path` complete, or not at all.
 
-    Raises
-    ------
-    OSError
-        If the folder can't be made or written (read-only, full disk); what stood at `path` before is untouched.
+    An ``OSError`` (a folder that can't be made or written, a full disk) leaves what stood at `path` before untouched.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -61,6 +66,16 @@ def require_file(path: str | Path, what: str, remedy: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"no {what} at {path}; {remedy}.")
     return path
+
+
+@contextlib.contextmanager
+def readable(path: str | Path, what: str, remedy: str) -> Iterator[None]:
+    """What goes wrong within is a file that is not `what` it should be, or a damaged one; `remedy` says what to do."""
+    try:
+        yield
+    except DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a readable {what} ({reason}); {remedy}.") from None
 
 
 def sha256(path: str | Path) -> str:

@@ -52,10 +52,7 @@ def can_be_sent(*things: object) -> bool:
 
 
 def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: int = 1) -> Iterator[T]:
-    """``function(*a)`` for each of `arguments`, in their order, each on one thread.
-
-    With more than one of `jobs`, the processes that share the work, the function must be importable by its name.
-    """
+    """``function(*a)`` for each of `arguments` in order, on one thread each; with more `jobs` it must be importable."""
     check_count(jobs, "jobs")
     if jobs == 1 or len(arguments) <= 1:
         for item in arguments:

@@ -14,27 +14,14 @@ from ..problems import Problem
 
 @dataclass(frozen=True)
 class Trajectory:
-    """States, controls and cost of a batch of instances, and how far an iterative expert came.
+    """States, controls and cost of a batch of instances, and how far an iterative expert came."""
 
-    Parameters
-    ----------
-    states : Tensor ``[B, T+1, n]``
-    controls : Tensor ``[B, T, m]``
-    cost : Tensor ``[B]``
-    residual : Tensor ``[B]``, optional
-        Norm of the projected gradient ``‖u - clip(u - ∂J/∂u)‖∞``; zero at a stationary point.
-    iterations : Tensor ``[B]``, optional
-        Iterations that were spent on the instance.
-    converged : Tensor ``[B]``, optional
-        Whether the residual is below the tolerance. What did not converge is not an optimum.
-    """
-
-    states: Tensor
-    controls: Tensor
-    cost: Tensor
-    residual: Tensor | None = None
-    iterations: Tensor | None = None
-    converged: Tensor | None = None
+    states: Tensor  #: [B, T+1, n]
+    controls: Tensor  #: [B, T, m]
+    cost: Tensor  #: [B]
+    residual: Tensor | None = None  #: [B], ``‖u - clip(u - ∂J/∂u)‖∞``, which is zero at a stationary point
+    iterations: Tensor | None = None  #: [B], iterations that were spent on the instance
+    converged: Tensor | None = None  #: [B], whether the residual is below the tolerance; otherwise it is no optimum
 
     def __len__(self) -> int:
         return len(self.cost)

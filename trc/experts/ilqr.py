@@ -57,27 +57,18 @@ def ilqr(
 ) -> Trajectory:
     """Improve controls to a stationary point of the cost within the bounds.
 
+    The trajectories have the dtype of `initial`, are computed in float64, and say their ``residual``, ``iterations``
+    and whether they ``converged``. Wrong shapes and unknown starts are a ``ValueError``.
+
     Parameters
     ----------
-    problem : Problem
     initial, target : Tensor ``[B, n]``
     start : {"lqr", "zero", "random"}, another of the problem's own, or Tensor ``[B, T, m]``; or several
         Where to begin; of several starts the best result is kept, an instance at a time.
     generator : torch.Generator, optional
         Needed for the random start.
-    max_iterations : int
-    tolerance : float
-        An instance is done when the infinity norm of its projected gradient is below this.
-
-    Returns
-    -------
-    Trajectory
-        In the dtype of `initial`, computed in float64, with ``residual``, ``iterations`` and ``converged``.
-
-    Raises
-    ------
-    ValueError
-        On wrong shapes, an unknown start, or a random start without a generator.
+    max_iterations, tolerance : int, float
+        An instance is done when the infinity norm of its projected gradient is below the tolerance.
     """
     check_instances(problem, initial, target)
     check_count(max_iterations, "max_iterations", minimum=0)
@@ -150,7 +141,8 @@ def _improve(
         _, gradient = costate_and_gradient(problem, current.states, current.controls, goal, A, B)
         change = current.controls - problem.clip(current.controls - gradient)
         residual[active] = change.abs().amax((0, 2))
-        going = residual[active] > tolerance
+        # without progress even at the largest damping, nothing more is to be had in this precision
+        going = (residual[active] > tolerance) & (damping[active] < DAMPING["most"])
         active, current, goal = active[going], current[going], goal[going]
         if not len(active) or iteration == max_iterations:
             break
@@ -161,11 +153,8 @@ def _improve(
         more = torch.where(before > 0, before * 10, DAMPING["first"])
         less = torch.where(before > DAMPING["least"], before / 10, 0.0)
         damping[active] = torch.where(improved, less, more)
-        # without progress even at the largest damping, nothing more is to be had in this precision
-        active = active[improved | (damping[active] < DAMPING["most"])]
-    return Trajectory(
-        now.states.transpose(0, 1), now.controls.transpose(0, 1), now.cost, residual, iterations, residual <= tolerance
-    )
+    states, controls = now.states.transpose(0, 1), now.controls.transpose(0, 1)
+    return Trajectory(states, controls, now.cost, residual, iterations, residual <= tolerance)
 
 
 def _backward(

@@ -17,7 +17,7 @@ def riccati(
 ) -> tuple[Tensor, Tensor]:
     """Backward Riccati recursion for ``e_{t+1} = A e_t + B u_t + drift``.
 
-    Writes the cost to go as ``eᵀ P e + 2 pᵀ e + const`` and minimises over ``u`` at each step.
+    Writes the cost to go as ``eᵀ P e + 2 pᵀ e + const`` and minimises over ``u`` at each step of the horizon.
 
     Parameters
     ----------
@@ -25,7 +25,6 @@ def riccati(
         Matrices, of any leading shape.
     drift : Tensor ``[..., n]``
         Zero when the target is an equilibrium.
-    horizon : int
 
     Returns
     -------

@@ -17,17 +17,8 @@ def minimum_energy(problem: Problem, initial: Tensor, target: Tensor) -> Traject
 
     The final state is ``x_T = Φ x_0 + Γ u``; of all controls that reach the target the shortest one lies in the range
     of ``Γᵀ``: ``u = Γᵀ (Γ Γᵀ)⁻¹ (x_g - Φ x_0)``, computed with ``Γᵀ = Z S`` (QR) as ``u = Z S⁻ᵀ (x_g - Φ x_0)``.
-
-    Parameters
-    ----------
-    problem : Problem
-        Linear, and controllable within its horizon; a ``ValueError`` otherwise.
-    initial, target : Tensor ``[B, n]``
-
-    Returns
-    -------
-    Trajectory
-        In the dtype of `initial`, computed in float64; `cost` is the problem's own, not the energy.
+    From and to states ``[B, n]``; in the dtype of `initial`, computed in float64, with the problem's own cost. One that
+    is not linear, or not controllable within its horizon, is a ``ValueError``.
     """
     check_instances(problem, initial, target)
     if not problem.linear:

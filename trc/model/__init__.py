@@ -8,19 +8,6 @@ from .feedforward import FeedForward, FeedForwardConfig
 from .network import TinyRecursiveControl
 from .value import ValuePredictor
 
-__all__ = [
-    "FEEDBACKS",
-    "SIZES",
-    "ControlNetwork",
-    "FeedForward",
-    "FeedForwardConfig",
-    "ModelConfig",
-    "NetworkConfig",
-    "Simulator",
-    "TinyRecursiveControl",
-    "ValuePredictor",
-    "load_model",
-    "load_value_predictor",
-    "read_training_record",
-    "save_model",
-]
+__all__ = ["FEEDBACKS", "SIZES", "ControlNetwork", "FeedForward", "FeedForwardConfig", "ModelConfig", "NetworkConfig"]
+__all__ += ["Simulator", "TinyRecursiveControl", "ValuePredictor"]
+__all__ += ["load_model", "load_value_predictor", "read_training_record", "save_model"]

@@ -24,11 +24,7 @@ class Iterates(NamedTuple):
 class ControlNetwork(nn.Module):
     """A network that proposes whole control sequences; each kind says by :meth:`iterates` how they are made.
 
-    Parameters
-    ----------
-    config : NetworkConfig
-    problem : Problem, optional
-        The simulator that it may ask. It is no parameter of the network; checkpoints keep its settings.
+    Its `problem` is the simulator that it may ask, and no part of its weights; checkpoints keep the problem's settings.
     """
 
     def __init__(self, config: NetworkConfig, problem: Problem | None = None) -> None:
@@ -58,7 +54,6 @@ class ControlNetwork(nn.Module):
         dynamics_fn : callable, optional
             ``(states [B, n], controls [B, T, m])`` to final states ``[B, n]`` or trajectories ``[B, T+1, n]``, used
             for the feedback instead of the model's own problem.
-        return_all_iterations : bool
         iterations : int, optional
             Number of refinements; ``config.num_outer_cycles`` by default, any number is possible. A feed-forward
             network has none.
@@ -72,7 +67,9 @@ class ControlNetwork(nn.Module):
             with two levels ``z_H``, and ``z_L`` in ``all_low_latents``) and, if the feedback's simulator gives
             trajectories, ``all_states`` ``[B, K, T+1, n]``.
         """
-        self.check_states(current_state, target_state)
+        check_tensor(current_state, (None, self.config.state_dim), "current_state")
+        check_tensor(target_state, (len(current_state), self.config.state_dim), "target_state")
+        check_same_dtype(current_state, "current_state is", target_state, "target_state")
         initial, target = current_state.to(self.control_low.dtype), target_state.to(self.control_low.dtype)
         iterations = self.config.num_outer_cycles if iterations is None else check_count(iterations, "iterations", 0)
         simulator = self.simulator(dynamics_fn)
@@ -120,12 +117,6 @@ class ControlNetwork(nn.Module):
     def num_parameters(self) -> int:
         """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
-
-    def check_states(self, initial: Tensor, target: Tensor) -> None:
-        """Raise ``ValueError`` unless these are states ``[B, n]`` of one dtype."""
-        check_tensor(initial, (None, self.config.state_dim), "current_state")
-        check_tensor(target, (len(initial), self.config.state_dim), "target_state")
-        check_same_dtype(initial, "current_state is", target, "target_state")
 
     def scaled_inputs(self, initial: Tensor, target: Tensor, time_remaining: Tensor | float | None) -> Tensor:
         """Scaled initial state, target state and time ``[B, 2n + 1]``; the whole horizon where no time is given."""

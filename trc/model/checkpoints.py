@@ -1,17 +1,14 @@
 """A trained model as one ``.safetensors`` file: weights, and the configuration as JSON in the header."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from ..common.files import require_file, writing
+from ..common.files import readable, require_file, writing
 from ..problems import PROBLEMS, Problem, make_problem
 from .base import ControlNetwork
 from .config import ModelConfig
@@ -21,7 +18,7 @@ from .network import TinyRecursiveControl
 from .value import ValuePredictor
 
 #: The one key of the header; several would be written in random order.
-CHECKPOINT_KEY = "trc"
+_HEADER = "trc"
 
 #: What a checkpoint may hold, and what makes it.
 NETWORKS: dict[str, tuple[type, type[ControlNetwork]]] = {
@@ -32,6 +29,9 @@ NETWORKS: dict[str, tuple[type, type[ControlNetwork]]] = {
 #: Names of a value predictor's tensors begin with this.
 _VALUE = "value_predictor."
 
+#: What a file that can't be read should have been, and what to do about it.
+_UNREADABLE = "trc checkpoint", "make it again"
+
 
 def save_model(
     model: ControlNetwork,
@@ -41,19 +41,9 @@ def save_model(
 ) -> Path:
     """Write weights and configuration to one ``.safetensors`` file (the configuration as JSON in its header).
 
-    Parameters
-    ----------
-    model : TinyRecursiveControl or FeedForward
-    path : str or Path
-    training : dict, optional
-        How the model was trained, kept beside the configuration.
-    value_predictor : ValuePredictor, optional
-        What was trained along with it.
-
-    Raises
-    ------
-    ValueError
-        If the model is of another class, a subclass included, since it could not be read back.
+    Beside them it keeps how the model was trained (`training`), and the `value_predictor` that was trained along. The
+    model is a TinyRecursiveControl or a FeedForward; one of another class, a subclass included, could not be read back
+    and is a ``ValueError``.
     """
     names = {kind: name for name, (_, kind) in NETWORKS.items()}
     if type(model) not in names:
@@ -71,29 +61,17 @@ def save_model(
     if value_predictor is not None:
         header["value_predictor"] = {name: getattr(value_predictor, name) for name in ("latent_dim", "hidden_dim")}
         tensors |= {_VALUE + name: tensor.contiguous() for name, tensor in value_predictor.state_dict().items()}
-    with writing(path) as file:
-        file.write(safetensors.torch.save(tensors, {CHECKPOINT_KEY: json.dumps(header, sort_keys=True)}))
-    return Path(path)
+    return write_tensors(path, header, tensors)
 
 
 def load_model(path: str | Path, problem: Problem | None = None) -> ControlNetwork:
     """Read what :func:`save_model` wrote; the model knows its problem, so feedback works at once.
 
-    Parameters
-    ----------
-    path : str or Path
-    problem : Problem, optional
-        Needed only for a problem that is not one of ``trc.PROBLEMS``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is truncated or foreign, or its weights don't fit its configuration.
+    The `problem` is needed only if it is not one of ``trc.PROBLEMS``. A file that is truncated or foreign, or whose
+    weights don't fit its configuration, is a ``ValueError``.
     """
     header, tensors = _read_checkpoint(path)
-    with _readable(path):
+    with readable(path, *_UNREADABLE):
         kind, network = NETWORKS[header.get("network", "trc")]  # the first files didn't say
         config = kind.from_dict(header["config"])
         made_for = header["problem"]
@@ -118,7 +96,7 @@ def load_value_predictor(path: str | Path) -> ValuePredictor | None:
     header, tensors = _read_checkpoint(path)
     if header.get("value_predictor") is None:
         return None
-    with _readable(path):
+    with readable(path, *_UNREADABLE):
         predictor = ValuePredictor(**header["value_predictor"])
         own = {name.removeprefix(_VALUE): tensor for name, tensor in tensors.items() if name.startswith(_VALUE)}
         predictor.to(next(iter(tensors.values())).dtype)
@@ -132,22 +110,23 @@ def read_training_record(path: str | Path) -> dict[str, Any]:
 
 
 def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a checkpoint; no pickle is loaded."""
     path = require_file(path, "checkpoint", "make one with trc.save_model(model, path)")
-    with _readable(path):
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(CHECKPOINT_KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        if not isinstance(header, dict):
-            raise ValueError("it has no trc header")
+    with readable(path, *_UNREADABLE):
+        return read_tensors(path)
+
+
+def write_tensors(path: str | Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+    """Write tensors by name, and JSON values as their header, to a ``.safetensors`` file: same values, same bytes."""
+    with writing(path) as file:
+        file.write(safetensors.torch.save(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
+    return Path(path)
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors that :func:`write_tensors` wrote, without any pickle; to be called within :func:`readable`."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = json.loads((file.metadata() or {}).get(_HEADER, "null"))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if not isinstance(header, dict):
+        raise ValueError("it has no trc header")
     return header, tensors
-
-
-@contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
-    """What goes wrong within is a file that is no checkpoint, or a damaged one."""
-    try:
-        yield
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is not a readable trc checkpoint ({reason}); make it again.") from None

@@ -4,26 +4,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from ..common.checks import (
-    check_bounds,
-    check_choice,
-    check_count,
-    check_kind,
-    check_real,
-    check_reals,
-    from_settings,
-)
+from ..common.checks import check_bounds, check_choice, check_count, check_kind, check_real, check_reals, from_settings
 from ..problems import Problem, check_problem
 from .feedback import FEEDBACKS
 
 #: What a setting that is a choice may be.
-CHOICES: dict[str, Iterable[str]] = {
-    "reasoning": ("attention", "mlp"),
-    "feedforward": ("silu", "swiglu"),
-    "norm": ("layer", "rms"),
-    "decoder": ("residual", "full"),
-    "feedback": FEEDBACKS,
-}
+CHOICES: dict[str, Iterable[str]] = {"reasoning": ("attention", "mlp"), "feedforward": ("silu", "swiglu")}
+CHOICES |= {"norm": ("layer", "rms"), "decoder": ("residual", "full"), "feedback": FEEDBACKS}
 
 #: What the three sizes change together: width, depth and heads.
 SIZES: dict[str, dict[str, int]] = {
@@ -40,14 +27,8 @@ TWO_LEVELS: dict[str, dict[str, int]] = {
 }
 
 #: What the blocks of the Tiny Recursive Model do otherwise. Source: Jolicoeur-Martineau (2025).
-TRM_STYLE: dict[str, Any] = {
-    "use_two_level": True,
-    "feedforward": "swiglu",
-    "norm": "rms",
-    "norm_first": False,
-    "expansion": 4,
-    "learnable_initial_latents": False,
-}
+TRM_STYLE: dict[str, Any] = {"use_two_level": True, "learnable_initial_latents": False}
+TRM_STYLE |= {"feedforward": "swiglu", "expansion": 4, "norm": "rms", "norm_first": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +40,8 @@ class NetworkConfig:
     state_dim, control_dim, control_horizon : int
         ``n``, ``m`` and ``T``.
     control_low, control_high : tuple of float, one a control dimension
-    state_scale : tuple of float, one a state dimension
-        States, targets and errors are divided by this (the problem's ranges, never sample statistics).
-    time_scale : float
-        Remaining time is divided by this.
+    state_scale, time_scale : tuple of float, one a state dimension; float
+        What states, targets and errors, and the remaining time, are divided by (no sample statistics).
     initial_scale : float
         What the last layers of the decoders are multiplied by before training; 1 leaves them as PyTorch draws them.
     """
@@ -85,26 +64,19 @@ class NetworkConfig:
                 check_count(value, field.name)
             elif field.type is bool:
                 check_kind(value, bool, field.name, "say True or False")
-        sizes = {"control_low": self.control_dim, "control_high": self.control_dim, "state_scale": self.state_dim}
-        for name, size in sizes.items():
-            object.__setattr__(self, name, check_reals(getattr(self, name), name, size))
+        low, high = check_bounds(self.control_low, self.control_high, self.control_dim)
+        scale = check_reals(self.state_scale, "state_scale", self.state_dim, positive=True)
+        for name, value in {"control_low": low, "control_high": high, "state_scale": scale}.items():
+            object.__setattr__(self, name, value)
         for name in ("time_scale", "initial_scale"):
             check_real(getattr(self, name), name, positive=True)
-        check_bounds(self.control_low, self.control_high)
-        if not all(scale > 0 for scale in self.state_scale):
-            raise ValueError(f"state_scale must be positive, got {self.state_scale}.")
 
     @classmethod
     def for_problem(cls, problem: Problem, **settings: Any) -> Self:
         """With the dimensions, bounds and scales of `problem`; dimensions and bounds given too must agree with it."""
         check_problem(problem)
-        fixed = {
-            "state_dim": problem.state_dim,
-            "control_dim": problem.control_dim,
-            "control_horizon": problem.horizon,
-            "control_low": problem.control_low,
-            "control_high": problem.control_high,
-        }
+        fixed = {"state_dim": problem.state_dim, "control_dim": problem.control_dim, "control_horizon": problem.horizon}
+        fixed |= {"control_low": problem.control_low, "control_high": problem.control_high}
         for name in [name for name in fixed if name in settings]:
             given = tuple(settings[name]) if isinstance(settings[name], Iterable) else settings[name]
             if given != fixed[name]:
@@ -133,29 +105,23 @@ class ModelConfig(NetworkConfig):
     ----------
     latent_dim, hidden_dim, num_blocks, num_heads : int
         Width of the latent, width of the hidden layers of encoders and decoders, reasoning blocks, attention heads.
-    num_outer_cycles : int
-        Refinement iterations ``K``; the call may override it, since the weights are the same. With two levels these
-        are the H-cycles.
-    num_inner_cycles : int
-        Passes ``n`` of the reasoning blocks within one refinement iteration, with a single latent.
-    use_two_level : bool
-        Two latents ``z_H`` and ``z_L`` in place of one.
-    L_cycles : int
-        Updates of ``z_L`` within one H-cycle.
+    num_outer_cycles, num_inner_cycles : int
+        Refinement iterations ``K``, with two levels the H-cycles; the call may override it, since the weights are the
+        same. With a single latent, passes ``n`` of the reasoning blocks within each of them.
+    use_two_level, L_cycles : bool, int
+        Two latents ``z_H`` and ``z_L`` in place of one, and updates of ``z_L`` within one H-cycle.
     learnable_initial_latents : bool
         Whether ``z_H`` and ``z_L`` start from parameters or from fixed random numbers.
     use_gradient_truncation : bool
         Cut the graph between refinements, so that each iterate's loss reaches its own cycle alone.
     reasoning : {"attention", "mlp"}
         Whether a block's latent attends to the context tokens, or is added to their sum.
-    feedforward : {"silu", "swiglu"}
-        The second half of a block: a perceptron with one hidden layer, or one with a gate and no biases.
-    expansion : int
-        Width of that hidden layer over the width of the latent.
-    norm : {"layer", "rms"}
-        LayerNorm, or RMSNorm, which neither centres nor shifts.
-    norm_first : bool
-        Whether a block normalises what goes into its halves, or what comes out of them.
+    feedforward, expansion : {"silu", "swiglu"}, int
+        The second half of a block: a perceptron with one hidden layer, or one with a gate and no biases; and the width
+        of that layer over the width of the latent.
+    norm, norm_first : {"layer", "rms"}, bool
+        LayerNorm, or RMSNorm, which neither centres nor shifts; and whether a block normalises what goes into its
+        halves, or what comes out of them.
     dropout : float
         Share of the blocks' updates that is dropped in training.
     decoder : {"residual", "full"}

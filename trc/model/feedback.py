@@ -18,27 +18,16 @@ from ..simulation import Dynamics, rollout
 
 @dataclass(frozen=True)
 class Simulator:
-    """Where the states come from: a problem, or a function of the user's.
+    """Where the states come from: the dynamics of a problem, or a function of the user's in their place.
 
-    Parameters
-    ----------
-    problem : Problem, optional
-    dynamics_fn : callable, optional
-        ``(states [B, n], controls [B, T, m])`` to final states ``[B, n]`` or trajectories ``[B, T+1, n]``; used in
-        place of the problem's own dynamics.
+    It maps states ``[B, n]`` and controls ``[B, T, m]`` to final states ``[B, n]`` or trajectories ``[B, T+1, n]``.
     """
 
     problem: Problem | None = None
     dynamics_fn: Dynamics | None = None
 
     def __call__(self, initial: Tensor, controls: Tensor) -> Tensor:
-        """Trajectories ``[B, T+1, n]``, or final states ``[B, n]`` where the user's function gives no more.
-
-        Raises
-        ------
-        ValueError
-            If the user's function returns something else, or states that are not finite.
-        """
+        """Trajectories ``[B, T+1, n]``, or final states ``[B, n]``; a ``ValueError`` if the function gives neither."""
         if self.dynamics_fn is None:
             return rollout(self.problem, initial, controls)
         try:

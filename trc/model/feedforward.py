@@ -1,7 +1,7 @@
 """A plain feed-forward network: what the recursion has to be better than."""
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -16,18 +16,10 @@ from .layers import seeded
 
 @dataclass(frozen=True, kw_only=True)
 class FeedForwardConfig(NetworkConfig):
-    """The shape of a plain network, and what :class:`~trc.model.config.NetworkConfig` says.
+    """The shape of a plain network, and what :class:`~trc.model.config.NetworkConfig` says."""
 
-    Parameters
-    ----------
-    width : int
-        Of every hidden layer.
-    depth : int
-        Number of hidden layers.
-    """
-
-    width: int
-    depth: int = 3
+    width: int  #: of every hidden layer
+    depth: int = 3  #: number of hidden layers
 
     num_outer_cycles: ClassVar[int] = 0  # it refines nothing
     feedback: ClassVar[str] = "none"  # and asks no simulator
@@ -35,11 +27,6 @@ class FeedForwardConfig(NetworkConfig):
 
 class FeedForward(ControlNetwork):
     """State and target to controls in one go: hidden layers of one width, no refinement, no simulator.
-
-    Parameters
-    ----------
-    config : FeedForwardConfig
-    problem : Problem, optional
 
     Examples
     --------
@@ -60,10 +47,7 @@ class FeedForward(ControlNetwork):
 
     @classmethod
     def create(cls, *, problem: Problem, seed: int | None = None, **settings: Any) -> Self:
-        """A freshly initialised network for a problem; `settings` are fields of :class:`FeedForwardConfig`.
-
-        Without a seed its weights are drawn from torch's current random state, which is left as it was if one is given.
-        """
+        """A network for a problem, its weights by a seed if one is given; `settings` are those of its configuration."""
         config = FeedForwardConfig.for_problem(problem, **settings)
         with seeded(seed):
             return cls(config, problem)
@@ -80,9 +64,7 @@ class FeedForward(ControlNetwork):
             hidden = (inputs + 1) * width + (depth - 1) * (width + 1) * width + 2 * depth * width
             return hidden + (width + 1) * outputs
 
-        width = 0
-        while needed(width + 1) <= parameters:
-            width += 1
+        width = next(width for width in count() if needed(width + 1) > parameters)
         if width == 0:
             raise ValueError(f"no network of depth {depth} has as few as {parameters} parameters.")
         return cls.create(problem=problem, width=width, depth=depth, seed=seed)

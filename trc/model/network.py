@@ -5,29 +5,26 @@ likes simulate them, let the latent think about what came out, and decode a step
 dimensions of state and control, T the horizon, d the width of the latent, h the attention heads.
 """
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..problems import Problem
 from .base import ControlNetwork, Iterates
-from .config import ModelConfig
+from .config import TRM_STYLE, ModelConfig
 from .feedback import FEEDBACKS, Simulator
-from .layers import feedforward, norm, perceptron
-from .presets import Presets
+from .layers import feedforward, norm, perceptron, seeded
 
 #: What is carried from one refinement to the next: ``(z,)``, or ``(z_H, z_L)``, each [B, d]. The first is decoded.
 Latents = tuple[Tensor, ...]
 
 
-class TinyRecursiveControl(Presets, ControlNetwork):
+class TinyRecursiveControl(ControlNetwork):
     """A network of 0.1 to 2.6 million parameters that proposes and refines whole control sequences.
 
-    Parameters
-    ----------
-    config : ModelConfig
-    problem : Problem, optional
-        The simulator behind the feedback. It is no parameter of the network; checkpoints keep its settings.
+    It takes a :class:`~trc.ModelConfig` and, for the feedback, a problem; :meth:`create` makes the first from a size.
 
     Examples
     --------
@@ -133,6 +130,73 @@ class TinyRecursiveControl(Presets, ControlNetwork):
         step = residual * (self.control_high - self.control_low) / 4  # at most half a symmetric bound
         return (controls + step).clamp(self.control_low, self.control_high)
 
+    @classmethod
+    def create(cls, size: str, *, problem: Problem | None = None, seed: int | None = None, **settings: Any) -> Self:
+        """A freshly initialised network of a size.
+
+        Parameters
+        ----------
+        size : {"small", "medium", "large"}
+        problem : Problem, optional
+            Gives dimensions, bounds and scales, and the simulator; otherwise ``state_dim``, ``control_dim`` and
+            ``control_horizon`` say the dimensions.
+        seed : int, optional
+            Seed of the initial weights; torch's current random state is used otherwise, and left as it was if given.
+        **settings
+            Any field of :class:`~trc.ModelConfig`.
+        """
+        config = ModelConfig.of_size(size, problem=problem, **settings)
+        with seeded(seed):
+            return cls(config, problem)
+
+    @classmethod
+    def create_small(cls, **settings: Any) -> Self:
+        """Latent 64, hidden 128, 2 blocks, 2 heads. See :meth:`create`."""
+        return cls.create("small", **settings)
+
+    @classmethod
+    def create_medium(cls, **settings: Any) -> Self:
+        """Latent 128, hidden 256, 3 blocks, 4 heads. See :meth:`create`."""
+        return cls.create("medium", **settings)
+
+    @classmethod
+    def create_large(cls, **settings: Any) -> Self:
+        """Latent 256, hidden 512, 4 blocks, 8 heads. See :meth:`create`."""
+        return cls.create("large", **settings)
+
+    @classmethod
+    def create_two_level_small(cls, *, H_cycles: int = 3, **settings: Any) -> Self:
+        """Latent 64, 2 blocks for both latents, 3 H-cycles of 4 L-cycles. See :meth:`create`."""
+        return cls.create("small", use_two_level=True, num_outer_cycles=H_cycles, **settings)
+
+    @classmethod
+    def create_two_level_medium(cls, *, H_cycles: int = 3, **settings: Any) -> Self:
+        """Latent 128, 2 blocks for both latents, 3 H-cycles of 4 L-cycles. See :meth:`create`."""
+        return cls.create("medium", use_two_level=True, num_outer_cycles=H_cycles, **settings)
+
+    @classmethod
+    def create_two_level_large(cls, *, H_cycles: int = 3, **settings: Any) -> Self:
+        """Latent 256, 3 blocks for both latents, 3 H-cycles of 6 L-cycles. See :meth:`create`."""
+        return cls.create("large", use_two_level=True, num_outer_cycles=H_cycles, **settings)
+
+    @classmethod
+    def create_trm_style(cls, size: str = "medium", *, H_cycles: int = 3, **settings: Any) -> Self:
+        """Two levels, SwiGLU, RMSNorm after each half of a block, fixed initial latents. See :meth:`create`."""
+        return cls.create(size, **{**TRM_STYLE, "num_outer_cycles": H_cycles, **settings})
+
+    def parameter_table(self) -> list[tuple[str, int]]:
+        """Parts of the network and their parameters, in the order of the data's way; they add up to the total."""
+        parts = {
+            "state encoder": [self.encode_state],
+            "initial generator": [self.initial_controls],
+            "error encoder": [self.encode_error],
+            "control and error embedding": [self.embed_controls, self.embed_error],
+            "reasoning blocks": [self.blocks],
+            **({"initial latents": [self.initial_latents]} if self.config.use_two_level else {}),
+            "decoder": [self.decode],
+        }
+        return [(part, sum(p.numel() for m in modules for p in m.parameters())) for part, modules in parts.items()]
+
 
 class AttentionBlock(nn.Module):
     """Attention and feed-forward, with residual connections, on a single latent.
@@ -182,7 +246,6 @@ class PlainBlock(nn.Module):
     """A feed-forward with a residual connection; the context tokens are simply added to what it reads."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
         super().__init__()
         self.norm_first = config.norm_first
         self.norm = norm(config)

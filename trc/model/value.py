@@ -10,12 +10,7 @@ from .layers import perceptron, seeded
 
 
 class ValuePredictor(nn.Module):
-    """Predicts the cost ``J`` of an iterate from the latent that it was decoded from.
-
-    Parameters
-    ----------
-    latent_dim, hidden_dim : int
-    """
+    """Predicts the cost ``J`` of an iterate from the latent that it was decoded from."""
 
     def __init__(self, latent_dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -25,10 +20,7 @@ class ValuePredictor(nn.Module):
 
     @classmethod
     def create(cls, latent_dim: int, size: str = "small", seed: int | None = None) -> Self:
-        """A predictor of a network's ``config.latent_dim``, with the hidden width of one of the sizes.
-
-        Without a seed its weights are drawn from torch's current random state, which is left as it was if one is given.
-        """
+        """A predictor of a network's ``config.latent_dim``, as wide as one of the sizes; weights by a seed if given."""
         check_choice(size, "size", SIZES)
         with seeded(seed):
             return cls(latent_dim, SIZES[size]["hidden_dim"])

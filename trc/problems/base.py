@@ -1,27 +1,14 @@
-"""What a control problem is: dynamics, one cost, bounds, the sampling of instances, and when one succeeds.
-
-A problem is a frozen dataclass with one method to write, :meth:`Problem.step`. Linearisation, adjoint,
-experts, datasets and training all follow from that step and the cost.
-"""
+"""What a control problem is: dynamics, one cost, bounds, the sampling of instances, and when one succeeds."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from ..common.checks import (
-    check_bounds,
-    check_count,
-    check_entries,
-    check_kind,
-    check_real,
-    check_reals,
-    check_same_dtype,
-    check_tensor,
-)
+from ..common.checks import check_bounds, check_box, check_count, check_kind, check_real, check_same_dtype, check_tensor
 from .cost import Cost
 from .integrators import Parameters
 
@@ -35,21 +22,19 @@ FIXED = {"name", "state_names", "control_names", "position_dims", "velocity_dims
 class Problem:
     """A finite-horizon optimal-control problem with box-bounded controls.
 
-    Beside its settings a problem may say, in its class, its `title`; its `teacher`, the cheapest expert that is optimal
-    on its instances; the `starts` from which :func:`trc.optimum` looks for the optimum; and other spellings of its name
-    (`aliases`).
+    It is a frozen dataclass with one method to write, :meth:`step`; linearisation, adjoint, experts, datasets and
+    training follow from that step and the cost. Beside its settings a problem may say, in its class, its `title`; its
+    `teacher`, the cheapest expert that is optimal on its instances; the `starts` from which :func:`trc.optimum` looks
+    for the optimum; and other spellings of its name (`aliases`).
 
     Parameters
     ----------
-    name : str
     state_names, control_names : tuple of str
         One name a dimension; their lengths are the state dimension ``n`` and control dimension ``m``.
     position_dims, velocity_dims : tuple of int
         Which state dimensions count as position and as velocity in the metrics.
-    horizon : int
-        Number of control steps ``T``.
-    dt : float
-        Seconds a step.
+    horizon, dt : int, float
+        Number of control steps ``T``, and seconds a step.
     cost : Cost
     control_low, control_high : tuple of float, one a control dimension
     initial_range, target_range : tuple of (low, high), one a state dimension
@@ -89,22 +74,22 @@ class Problem:
 
     def __post_init__(self) -> None:
         n, m = self.state_dim, self.control_dim
+        low, high = check_bounds(self.control_low, self.control_high, m)
         settled = {
             "horizon": check_count(self.horizon, "horizon"),
             "dt": check_real(self.dt, "dt", positive=True),
             "success_threshold": check_real(self.success_threshold, "success_threshold", positive=True),
-            "control_low": check_reals(self.control_low, "control_low", m),
-            "control_high": check_reals(self.control_high, "control_high", m),
-            "initial_range": _check_box(self.initial_range, "initial_range", n),
-            "target_range": _check_box(self.target_range, "target_range", n),
+            "control_low": low,
+            "control_high": high,
+            "initial_range": check_box(self.initial_range, "initial_range", n),
+            "target_range": check_box(self.target_range, "target_range", n),
             "parameters": {name: check_real(value, name) for name, value in self.parameters.items()},
         }
         for name, value in settled.items():
             object.__setattr__(self, name, value)
-        check_bounds(self.control_low, self.control_high)
         check_kind(self.cost, Cost, "cost", "give a trc.QuadraticCost, or one of your own")
         self.cost.check_dimensions(self.name, n, m)
-        names = [*(f.name for f in fields(self)), *self._weights(), *self.parameters]
+        names = [*(f.name for f in (*fields(self), *fields(self.cost))), *self.parameters]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(
                 f"{self.name!r} has two things called {', '.join(twice)}; settings, cost weights and parameters are "
@@ -117,13 +102,9 @@ class Problem:
     def step(self, x: Tensor, u: Tensor, parameters: Parameters) -> Tensor:
         """One step of the dynamics, ``x_{t+1} = f(x_t, u_t)``, from nothing but its arguments and the settings.
 
-        It is called with many steps at once, so it must neither keep state nor change its arguments.
-
-        Parameters
-        ----------
-        x, u : Tensor ``[..., n]``, ``[..., m]``
-        parameters : mapping of str to scalar or Tensor
-            A tensor broadcasts against the leading shape of `x` (``[B]`` for one value an instance).
+        From states ``[..., n]`` and controls ``[..., m]`` to states ``[..., n]``. A parameter is a number, or a tensor
+        that broadcasts against the leading shape of `x` (``[B]`` for one value an instance). It is called with many
+        steps at once, so it must neither keep state nor change its arguments.
         """
         raise TypeError(f"{type(self).__name__} must define step(x, u, parameters).")
 
@@ -146,10 +127,8 @@ class Problem:
     def state_scale(self) -> tuple[float, ...]:
         """Largest magnitude of each state over the sampling boxes: what the model's inputs are divided by."""
         self._check_boxes("state_scale")
-        return tuple(
-            max(map(abs, (*initial, *target))) or 1.0
-            for initial, target in zip(self.initial_range, self.target_range, strict=True)
-        )
+        boxes = zip(self.initial_range, self.target_range, strict=True)
+        return tuple(max(map(abs, (*initial, *target))) or 1.0 for initial, target in boxes)
 
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Lower and upper control bound, each ``[m]``, with the dtype and on the device of `like`."""
@@ -162,16 +141,10 @@ class Problem:
     def sample(
         self, num_samples: int, *, generator: torch.Generator, scale: float = 1.0, dtype: torch.dtype = torch.float32
     ) -> tuple[Tensor, Tensor]:
-        """Draw initial and target states, each ``[B, n]``, uniformly from their boxes.
+        """Draw initial and target states, each ``[num_samples, n]``, uniformly from their boxes.
 
-        Parameters
-        ----------
-        num_samples : int
-        generator : torch.Generator
-            The only source of randomness; it also says the device.
-        scale : float
-            Widens the box of the initial states about its centre (1.5 and 2 are the out-of-distribution sets).
-        dtype : torch.dtype
+        The `generator` is the only source of randomness and says the device; `scale` widens the box of the initial
+        states about its centre (1.5 and 2 are the out-of-distribution sets).
         """
         check_count(num_samples, "num_samples")
         check_real(scale, "scale", positive=True)
@@ -204,34 +177,24 @@ class Problem:
         settings = {name: getattr(self, name) for name in self._settings()} | asdict(self.cost) | self.parameters
         return {"name": self.name, "settings": json.loads(json.dumps(settings))}
 
-    def _check_boxes(self, instead: str) -> None:
-        if not (self.initial_range and self.target_range):
-            kind = type(self).__name__
-            raise TypeError(f"{kind} has no initial_range and target_range, so it must define {instead}.")
-
     def replace(self, **overrides: Any) -> Self:
-        """The same problem with some settings changed; physical parameters and cost weights go by name too.
-
-        An unknown name is a ``ValueError`` that lists the known ones.
-        """
-        settings, weights = self._settings(), self._weights()
-        known = sorted([*settings, *weights, *self.parameters])
+        """The same problem with other settings, physical parameters or cost weights; unknown ones are refused."""
+        groups = self._settings(), [f.name for f in fields(self.cost)], self.parameters
+        known = sorted(name for group in groups for name in group)
         if unknown := [name for name in overrides if name not in known]:
             raise ValueError(f"problem {self.name!r} has no setting {unknown[0]!r}; it has {', '.join(known)}.")
-
-        def among(names: Iterable[str]) -> dict[str, Any]:
-            return {name: overrides[name] for name in names if name in overrides}
-
-        cost, parameters = replace(self.cost, **among(weights)), {**self.parameters, **among(self.parameters)}
-        return replace(self, **among(settings), cost=cost, parameters=parameters)
+        settings, weights, given = ({name: overrides[name] for name in group if name in overrides} for group in groups)
+        cost, parameters = replace(self.cost, **weights), {**self.parameters, **given}
+        return replace(self, **settings, cost=cost, parameters=parameters)
 
     def _settings(self) -> list[str]:
         """Fields that an override may set directly."""
         return sorted({f.name for f in fields(self) if f.init} - FIXED)
 
-    def _weights(self) -> list[str]:
-        """Fields of the cost."""
-        return [f.name for f in fields(self.cost)]
+    def _check_boxes(self, instead: str) -> None:
+        if not (self.initial_range and self.target_range):
+            kind = type(self).__name__
+            raise TypeError(f"{kind} has no initial_range and target_range, so it must define {instead}.")
 
 
 def check_instances(problem: Any, initial: Tensor, target: Tensor) -> None:
@@ -243,14 +206,3 @@ def check_instances(problem: Any, initial: Tensor, target: Tensor) -> None:
 def check_problem(problem: Any) -> None:
     """Raise ``ValueError`` unless it is a problem."""
     check_kind(problem, Problem, "problem", "make it with trc.make_problem(name)")
-
-
-def _check_box(box: Any, name: str, size: int) -> tuple[Interval, ...]:
-    """`box` as one ``(low, high)`` a dimension; an empty one is left out."""
-    if isinstance(box, list | tuple) and not box:
-        return ()
-    entries = check_entries(box, name, size, "pairs (low, high)")
-    pairs = tuple(check_reals(pair, f"each pair of {name}", 2) for pair in entries)
-    if not all(low <= high for low, high in pairs):
-        raise ValueError(f"{name} must be finite with low below high, got {pairs}.")
-    return pairs

@@ -155,13 +155,9 @@ def _second_derivative(function: Any, z: Tensor) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         z = z.detach().clone().requires_grad_()
         total = function(z).sum() + 0 * z.sum()  # a cost may not depend on what is asked for
-        (slope,) = torch.autograd.grad(total, z, create_graph=True, materialize_grads=True)
-        rows = [
-            torch.autograd.grad(part.sum(), z, retain_graph=True, materialize_grads=True)[0]
-            if part.requires_grad
-            else torch.zeros_like(z)
-            for part in slope.unbind(-1)
-        ]
+        (slope,) = torch.autograd.grad(total, z, create_graph=True)
+        slope = slope + 0 * z  # nor may its slope
+        rows = [torch.autograd.grad(part.sum(), z, retain_graph=True)[0] for part in slope.unbind(-1)]
     hessian = torch.stack(rows, -2).detach()
     values, vectors = torch.linalg.eigh((hessian + hessian.mT) / 2)
     return (vectors * values.clamp_min(0).unsqueeze(-2)) @ vectors.mT

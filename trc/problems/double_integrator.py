@@ -21,7 +21,6 @@ class DoubleIntegrator(Problem):
     system *is* the sampled continuous one. There is no physical parameter.
     """
 
-    title: ClassVar[str] = "Double integrator"
     teacher: ClassVar[str] = "lqr"
 
     name: str = "double_integrator"
@@ -40,7 +39,5 @@ class DoubleIntegrator(Problem):
 
     def step(self, x: Tensor, u: Tensor, parameters: Parameters) -> Tensor:
         """``p + dt v + dt²/2 u`` and ``v + dt u``: the exact solution for a constant ``u``."""
-        position, velocity, acceleration = x[..., 0], x[..., 1], u[..., 0]
-        return torch.stack(
-            (position + self.dt * velocity + self.dt**2 / 2 * acceleration, velocity + self.dt * acceleration), -1
-        )
+        position, velocity, acceleration, dt = x[..., 0], x[..., 1], u[..., 0], self.dt
+        return torch.stack((position + dt * velocity + dt**2 / 2 * acceleration, velocity + dt * acceleration), -1)

@@ -31,30 +31,17 @@ def register(problem: P) -> P:
 
 
 def problem_name(name: str) -> str:
-    """The name as ``trc.PROBLEMS`` has it; case, hyphens and underscores don't matter, and aliases are understood.
-
-    There being no such problem is a ``ValueError`` that lists those that there are.
-    """
+    """The name as ``trc.PROBLEMS`` has it, from any case, hyphens or alias; a ``ValueError`` where there is none."""
     found = _spellings().get(_plain(str(name)), name)
     PROBLEMS.find(found)
     return found
 
 
 def make_problem(name: str, **overrides: Any) -> Problem:
-    """Make a problem by name, some of its settings changed.
+    """Make a problem by its name in ``trc.PROBLEMS``, some of its settings changed.
 
-    Parameters
-    ----------
-    name : str
-        One of ``trc.PROBLEMS``.
-    **overrides
-        Any field of :class:`~trc.Problem` (``horizon``, ``dt``, ``control_low``, …), a cost weight (``Q``, ``R``,
-        ``Q_final``) or a physical parameter of the problem (``mu``, …).
-
-    Raises
-    ------
-    ValueError
-        If the name or a setting is unknown, or a value is not valid.
+    An override is a field of :class:`~trc.Problem` (``horizon``, ``dt``, …), a cost weight (``Q``, ``R``, ``Q_final``)
+    or a physical parameter of the problem (``mu``, …). A ``ValueError`` names what is unknown or not valid.
 
     Examples
     --------

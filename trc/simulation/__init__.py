@@ -2,16 +2,8 @@
 
 from .accelerate import accelerate
 from .jacobians import linear_matrices, step_jacobians
-from .rollout import (
-    Costate,
-    Dynamics,
-    check_overflow,
-    control_gradient,
-    costate,
-    costate_and_gradient,
-    costate_recursion,
-    rollout,
-)
+from .rollout import Costate, Dynamics, control_gradient, costate, costate_and_gradient, costate_recursion, rollout
+from .step import check_overflow
 
 __all__ = ["Costate", "Dynamics", "accelerate", "check_overflow", "control_gradient", "costate"]
 __all__ += ["costate_and_gradient", "costate_recursion", "linear_matrices", "rollout", "step_jacobians"]

@@ -36,17 +36,9 @@ _on = [os.environ.get("TRC_ACCELERATE", "1") not in ("0", "false", "no")]
 
 
 def accelerate(on: bool = True) -> contextlib.AbstractContextManager[None]:
-    """Switch kernels on or off; the numbers are the same to rounding.
+    """Switch kernels on, or off as the environment variable ``TRC_ACCELERATE=0`` does: the plain way everywhere.
 
-    Parameters
-    ----------
-    on : bool
-        False takes the plain way everywhere, as does the environment variable ``TRC_ACCELERATE=0``.
-
-    Returns
-    -------
-    context manager
-        ``with trc.accelerate(False): ...`` switches back at its end.
+    The numbers are the same to rounding. ``with trc.accelerate(False): ...`` switches back at its end.
     """
     switch_back = contextlib.ExitStack()
     switch_back.callback(_on.__setitem__, 0, _on[0])

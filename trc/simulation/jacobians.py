@@ -1,5 +1,7 @@
 """Jacobians of a step: of many steps at once, and as the matrices of a linear problem."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -21,17 +23,13 @@ def step_jacobians(
 ) -> tuple[Tensor, Tensor]:
     """Jacobians of one step, ``A = ∂f/∂x`` ``[..., n, n]`` and ``B = ∂f/∂u`` ``[..., n, m]``.
 
+    Wrong shapes or types, and numbers that are not finite, are a ``ValueError``.
+
     Parameters
     ----------
-    problem : Problem
     states, controls : Tensor ``[..., n]``, ``[..., m]``
     parameters : mapping, optional
         Scalars, or tensors with one value for each entry of the last leading dimension; the problem's own by default.
-
-    Raises
-    ------
-    ValueError
-        On wrong shapes or types, or if the numbers are not finite.
     """
     check_problem(problem)
     shape = states.shape[:-1] if isinstance(states, Tensor) and states.ndim > 1 else (None,)
@@ -85,21 +83,15 @@ def _state_by_state(problem: Problem, x: Tensor, u: Tensor, parameters: Paramete
     """The same by one reverse pass a state, for a step that calls what torch can't differentiate forwards."""
     with torch.inference_mode(False), torch.enable_grad():
         inputs = (x.clone().requires_grad_(), u.clone().requires_grad_())
-        y = problem.step(*inputs, parameters)
-        if not y.requires_grad:  # constant
-            y = y + 0 * inputs[0]
-        rows = [
-            torch.autograd.grad(y[:, i].sum(), inputs, retain_graph=True, materialize_grads=True)
-            for i in range(problem.state_dim)
-        ]
+        y = problem.step(*inputs, parameters) + 0 * inputs[0]  # a step may be constant
+        rows = [torch.autograd.grad(one, inputs, retain_graph=True, materialize_grads=True) for one in y.sum(0)]
     return tuple(torch.stack(row, -2) for row in zip(*rows, strict=True))
 
 
 def linear_response(problem: Problem, horizon: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
     """States of a linear problem as ``x_0 Φ + u Γ``, trajectories flattened, in the dtype and on the device of `like`.
 
-    ``Φ`` is ``[n, (T+1)·n]`` and ``Γ`` ``[T·m, (T+1)·n]``. None where stepping is better: the matrices would be large,
-    or overflow.
+    ``Φ`` is ``[n, (T+1)·n]`` and ``Γ`` ``[T·m, (T+1)·n]``; None where the matrices would be large, or overflow.
     """
     n, m = problem.state_dim, problem.control_dim
     if (horizon * m) ** 2 * n > LARGEST_RESPONSE:
@@ -122,11 +114,8 @@ def linear_response(problem: Problem, horizon: int, like: Tensor) -> tuple[Tenso
 
 def linear_matrices(problem: Problem) -> tuple[Tensor, Tensor]:
     """``A`` ``[n, n]`` and ``B`` ``[n, m]`` of a linear problem, float64; a ``ValueError`` if its step is another."""
-    generator = torch.Generator().manual_seed(0)
-    x, u = (
-        torch.randn(2, size, generator=generator, dtype=torch.float64, device=generator.device)
-        for size in (problem.state_dim, problem.control_dim)
-    )
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu")
+    x, u = draw(2, problem.state_dim), draw(2, problem.control_dim)
     A, B = (matrix[0] for matrix in step_jacobians(problem, x[:1], u[:1]))
     if not torch.allclose(problem.step(x, u, problem.parameters), x @ A.mT + u @ B.mT, rtol=1e-9, atol=1e-12):
         raise ValueError(f"{problem.name!r} says linear=True, but its step is not A x + B u; say linear=False.")

@@ -16,38 +16,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.checks import all_finite, check_same_dtype, check_tensor
+from ..common.checks import check_same_dtype, check_tensor
 from ..problems import Parameters, Problem, check_instances, check_problem
 from .accelerate import run
 from .jacobians import linear_response, step_jacobians
-from .step import change_each, check_step, complete_parameters
+from .step import change_each, check_overflow, check_step, complete_parameters
 
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 
 
 def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters | None = None) -> Tensor:
-    """Simulate controls from initial states; differentiable in all three inputs.
+    """Simulate controls: states ``[B, T+1, n]``, the initial one first; differentiable in all inputs.
+
+    Wrong shapes, unknown parameters and states that overflow are a ``ValueError``. A second derivative, which the
+    adjoint does not have, is a ``RuntimeError`` (the rollout of a linear problem has all of them).
 
     Parameters
     ----------
-    problem : Problem
-    initial : Tensor ``[B, n]``
-    controls : Tensor ``[B, T, m]``
-        Any number of steps ``T ≥ 1``; not clipped here.
+    initial, controls : Tensor ``[B, n]``, ``[B, T, m]``
+        Any number of steps ``T ≥ 1``; controls are not clipped here.
     parameters : mapping of str to float or Tensor, optional
         Physical parameters, scalars or one value an instance ``[B]``; the problem's own by default.
-
-    Returns
-    -------
-    Tensor ``[B, T+1, n]``
-        The states, the initial one first.
-
-    Raises
-    ------
-    ValueError
-        On wrong shapes, unknown parameters, or if the states overflow (which step, how many instances).
-    RuntimeError
-        On a second derivative, which the adjoint does not have (the rollout of a linear problem has all of them).
     """
     check_problem(problem)
     check_tensor(initial, (None, problem.state_dim), f"initial states of {problem.name}")
@@ -60,7 +49,8 @@ def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Par
     if response is None:
         tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
         numbers = {name: value for name, value in given.items() if name not in tensors}
-        states = _Rollout.apply(problem, numbers, tuple(tensors), initial, controls, *tensors.values()).transpose(0, 1)
+        inputs = initial, controls.transpose(0, 1).contiguous(), *tensors.values()
+        states = _Rollout.apply(problem, numbers, tuple(tensors), *inputs).transpose(0, 1)
     else:
         Phi, Gamma = response
         states = torch.addmm(initial @ Phi, controls.flatten(1), Gamma).unflatten(1, (-1, problem.state_dim))
@@ -70,26 +60,14 @@ def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Par
 
 @dataclass(frozen=True)
 class Costate:
-    """What one simulation and one linearisation tell about controls.
+    """What one simulation and one linearisation tell about controls."""
 
-    Parameters
-    ----------
-    states : Tensor ``[B, T+1, n]``
-    cost : Tensor ``[B]``
-    costate : Tensor ``[B, T+1, n]``
-        ``λ_t = ∂J/∂x_t``, everything after step ``t`` taken into account.
-    gradient : Tensor ``[B, T, m]``
-        ``∂J/∂u``.
-    A, B : Tensor ``[B, T, n, n]``, ``[B, T, n, m]``
-        Jacobians of the steps.
-    """
-
-    states: Tensor
-    cost: Tensor
-    costate: Tensor
-    gradient: Tensor
-    A: Tensor
-    B: Tensor
+    states: Tensor  #: [B, T+1, n]
+    cost: Tensor  #: [B]
+    costate: Tensor  #: [B, T+1, n], ``λ_t = ∂J/∂x_t``, everything after step ``t`` taken into account
+    gradient: Tensor  #: [B, T, m], ``∂J/∂u``
+    A: Tensor  #: [B, T, n, n], the Jacobians of the steps by the state
+    B: Tensor  #: [B, T, n, m], and by the control
 
 
 @torch.no_grad()
@@ -98,11 +76,7 @@ def costate(
 ) -> Costate:
     """Simulate controls and hand out the costate and the gradient of the cost, without a second pass.
 
-    Parameters
-    ----------
-    problem, initial, controls, parameters
-        As for :func:`rollout`.
-    target : Tensor ``[B, n]``
+    The target is ``[B, n]``; problem, initial, controls and parameters are as for :func:`rollout`.
     """
     check_instances(problem, initial, target)
     states = rollout(problem, initial, controls, parameters).transpose(0, 1)
@@ -147,7 +121,7 @@ def plain_states(problem: Problem, initial: Tensor, controls: Tensor, parameters
 
 
 class _Rollout(torch.autograd.Function):
-    """States ``[T+1, B, n]``, time first, so that a parameter of shape ``[B]`` broadcasts over all steps at once.
+    """States ``[T+1, B, n]`` of controls ``[T, B, m]``, time first: a parameter ``[B]`` broadcasts over all steps.
 
     Of the parameters, `names` and `values` are the tensors, handed in one by one for torch to see; `numbers` the rest.
     """
@@ -155,9 +129,8 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, problem: Problem, numbers: Parameters, names: tuple[str, ...], *tensors: Tensor) -> Tensor:
         initial, controls, *values = tensors
-        sequence = controls.transpose(0, 1).contiguous()
         parameters = numbers | dict(zip(names, values, strict=True))
-        (states,) = run("states", plain_states, problem, initial, sequence, parameters)
+        (states,) = run("states", plain_states, problem, initial, controls, parameters)
         ctx.problem, ctx.numbers, ctx.names = problem, numbers, names
         ctx.save_for_backward(states, *tensors)
         return states
@@ -169,12 +142,10 @@ class _Rollout(torch.autograd.Function):
         parameters = ctx.numbers | dict(zip(ctx.names, values, strict=True))
         needed = [name for name, need in zip(ctx.names, ctx.needs_input_grad[5:], strict=True) if need]
         with torch.no_grad():
-            sequence = controls.transpose(0, 1).contiguous()
-            A, B = step_jacobians(ctx.problem, states[:-1], sequence, parameters)
+            A, B = step_jacobians(ctx.problem, states[:-1], controls, parameters)
             adjoint = costate_recursion(A, grad)
-            by_control = control_gradient(B, adjoint).transpose(0, 1)
-            found = _parameter_gradients(ctx.problem, states[:-1], sequence, parameters, needed, adjoint[1:])
-        gradients = (adjoint[0], by_control, *found)
+            found = _parameter_gradients(ctx.problem, states[:-1], controls, parameters, needed, adjoint[1:])
+            gradients = (adjoint[0], control_gradient(B, adjoint), *found)
         if torch.is_grad_enabled():  # someone wants to differentiate the gradients
             gradients = _OnceOnly.apply(len(gradients), *gradients, grad, *tensors)
         by_parameter = dict(zip(needed, gradients[2:], strict=True))
@@ -207,15 +178,3 @@ def _parameter_gradients(
         given = change_each({**parameters, **leaves}, lambda value: value.expand(states.shape[:-1]).flatten())
         y = problem.step(states.flatten(0, 1), controls.flatten(0, 1), given)
         return torch.autograd.grad(y, list(leaves.values()), adjoint.flatten(0, 1), materialize_grads=True)
-
-
-def check_overflow(states: Tensor) -> None:
-    """Raise ``ValueError`` if any state ``[T+1, B, n]`` is not finite."""
-    if all_finite(states):
-        return
-    bad = ~torch.isfinite(states).all(-1)  # (T+1, B)
-    step = int(bad.any(1).nonzero()[0])
-    raise ValueError(
-        f"the rollout overflows: at step {step} of {len(states) - 1} the first state is not finite, in the end in "
-        f"{int(bad.any(0).sum())} of {len(bad[0])} instances; use smaller controls, a smaller dt or closer states."
-    )

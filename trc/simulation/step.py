@@ -1,11 +1,11 @@
-"""One call of a problem's step: checked once, with the physical parameters completed."""
+"""A problem's step: tried once, its physical parameters completed, and states that overflow refused."""
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from ..common.checks import check_kind, check_real, check_same_dtype
+from ..common.checks import all_finite, check_kind, check_real, check_same_dtype
 from ..problems import Parameters, Problem
 
 
@@ -61,3 +61,15 @@ def complete_parameters(problem: Problem, parameters: Parameters | None, like: T
 def change_each(parameters: Parameters, change: Callable[[Tensor], Tensor]) -> dict[str, float | Tensor]:
     """Parameters, those that have one value an instance changed."""
     return {name: change(p) if isinstance(p, Tensor) and p.ndim else p for name, p in parameters.items()}
+
+
+def check_overflow(states: Tensor) -> None:
+    """Raise ``ValueError`` if any state ``[T+1, B, n]`` is not finite."""
+    if all_finite(states):
+        return
+    bad = ~torch.isfinite(states).all(-1)  # (T+1, B)
+    step = int(bad.any(1).nonzero()[0])
+    raise ValueError(
+        f"the rollout overflows: at step {step} of {len(states) - 1} the first state is not finite, in the end in "
+        f"{int(bad.any(0).sum())} of {len(bad[0])} instances; use smaller controls, a smaller dt or closer states."
+    )

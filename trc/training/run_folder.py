@@ -7,21 +7,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..common.files import write_text, writing
+from ..common.files import readable, write_text
 from ..common.provenance import package_versions
-from ..model.checkpoints import CHECKPOINT_KEY, read_training_record, save_model
+from ..model.checkpoints import read_tensors, read_training_record, save_model, write_tensors
 from .config import History
 
 #: Optimizer states that are kept, tensors of the parameters' shapes and their count of steps.
 _STATES = ("step", "exp_avg", "exp_avg_sq")
 
-#: The file that a run goes on from.
+#: The file that a run goes on from; what one that can't be read should have been, and what to do about it.
 STATE = "training_state.safetensors"
+_UNREADABLE = "state of a training", "remove it and the models beside it to begin anew"
 
 
 class RunFolder:
@@ -72,23 +71,21 @@ class RunFolder:
             return History(), fresh
         header, tensors = _read_state(self.state)
         self._check_same_run(header["setup"])
-        try:
+        with readable(self.state, *_UNREADABLE):
             parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
             for name, tensor in tensors.items():
                 part, _, rest = name.partition("/")
                 parts[part][rest] = tensor
             history = History(**header["history"])
-            modules.load_state_dict(parts["best"])
-            self._save(modules, self.best, history)  # an interrupt may have come between the state and its copies
-            modules.load_state_dict(parts["weights"])
-            self._save(modules, self.last, history)
             states: dict[int, dict[str, Tensor]] = {}
             for name, tensor in parts["optimizer"].items():
                 index, _, key = name.partition("/")
                 states.setdefault(int(index), {})[key] = tensor
             optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise _unreadable(self.state, error) from None
+        for kept, path in ((parts["best"], self.best), (parts["weights"], self.last)):
+            with readable(self.state, *_UNREADABLE):
+                modules.load_state_dict(kept)
+            self._save(modules, path, history)  # an interrupt may have come between the state and its copies
         return history, parts["best"]
 
     def keep(
@@ -101,9 +98,7 @@ class RunFolder:
             tensors |= {f"optimizer/{index}/{key}": state[key] for key in _STATES}
         for name, tensor in tensors.items():  # one that stands under two names must be two to be saved
             tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        header = json.dumps(self._record(history), sort_keys=True)
-        with writing(self.state) as file:
-            file.write(safetensors.torch.save(tensors, {CHECKPOINT_KEY: header}))
+        write_tensors(self.state, self._record(history), tensors)
         self._save(modules, self.last, history)
         if history.without_progress() == 0:
             self._save(modules, self.best, history)
@@ -158,21 +153,11 @@ def training_summary(checkpoint: str | Path) -> dict[str, float]:
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[CHECKPOINT_KEY])
-            if not {"setup", "history"} <= set(header):
-                raise ValueError("it is no state of a training")
-            return header, {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(
-        f"{path} is not a readable state of a training ({reason}); remove it and the models beside it to begin anew."
-    )
+    with readable(path, *_UNREADABLE):
+        header, tensors = read_tensors(path)
+        if not {"setup", "history"} <= set(header):
+            raise ValueError("it has no setup and history")
+        return header, tensors
 
 
 def _short(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..common.checks import check_kind, check_tensor
+from ..common.checks import check_kind
 from ..datasets import ARRAYS, TEST_SEED, Dataset
 from ..model import ControlNetwork, NetworkConfig, Simulator, TinyRecursiveControl, ValuePredictor
 from ..problems import Problem, check_problem
@@ -64,8 +64,6 @@ def train(
     check_dimensions(model.config, data.initial_states, data.control_sequences)
     if model.problem not in (None, problem):
         raise ValueError(f"the model was made for another {model.problem.name!r}; make it with problem=problem.")
-    for name in ("initial_states", "target_states", "control_sequences"):
-        check_tensor(getattr(data, name), tuple(getattr(data, name).shape), f"{name} of the data")
     if len(data) < 2:
         raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
     if data.origin["seed"] == TEST_SEED:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ...common.files import require_file, write_text
 from ...common.provenance import project_root
 from ...common.text import markdown
+from ..program import program
 from .claim import Claim
 from .listing import read_claims, read_promises
 
@@ -36,7 +37,7 @@ def with_table(readme: str, table: str) -> str:
 def write_readme(root: Path) -> None:
     """Write the README's table of results, unless one of its claims is false."""
     readme = require_file(root / "README.md", "README", "restore it with git")
-    claims = read_claims(root)[0]
+    claims, _ = read_claims(root)
     for claim in claims:
         if claim.readme and (wrong := claim.wrong(root)):
             raise ValueError(f"the claim {claim.id} does not hold: {wrong} ({claim.page}).")
@@ -50,29 +51,22 @@ def verify(root: Path) -> int:
     for one in (*claims, *read_promises(root), *checkpoints):
         wrong = one.wrong(root)
         broken += bool(wrong)
-        print(
-            f"{'BROKEN' if wrong else 'holds '}  {one.kind:10}  {one.id}" + (f": {wrong} ({one.page})" if wrong else "")
-        )
+        mark, reason = ("BROKEN", f": {wrong} ({one.page})") if wrong else ("holds ", "")
+        print(f"{mark}  {one.kind:10}  {one.id}{reason}")
     print(f"{broken} broken" if broken else "everything holds")
     return broken
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Check the claims; 1 if one is broken, 2 on bad input."""
+@program(PROGRAM)
+def main(arguments: list[str] | None) -> int:
+    """Check the claims; 1 if one is broken."""
     parser = argparse.ArgumentParser(prog=f"python -m {PROGRAM}", description="Check every claim of the book.")
     parser.add_argument("--readme", action="store_true", help="write the README's table of results instead")
     options = parser.parse_args(arguments)
-    try:
-        if options.readme:
-            write_readme(project_root())
-            return 0
-        return 1 if verify(project_root()) else 0
-    except (ValueError, OSError) as error:
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+    if options.readme:
+        write_readme(project_root())
+        return 0
+    return 1 if verify(project_root()) else 0
 
 
 if __name__ == "__main__":

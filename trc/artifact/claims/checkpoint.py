@@ -15,24 +15,13 @@ from .claim import Number
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A committed model and the committed numbers that it must give again.
-
-    Parameters
-    ----------
-    file : str
-    page : str
-        The page that rests on it.
-    table, row : str
-        Where its numbers stand: a table of ``problem, set, method, seed, metric, value``, and its first four columns.
-    tolerance : dict of str to float
-        Largest difference by metric; processors differ in the last digits.
-    """
+    """A committed model and the committed numbers that it must give again."""
 
     file: str
-    page: str
-    table: str
-    row: str
-    tolerance: dict[str, float]
+    page: str  # that rests on it
+    table: str  # where its numbers stand, by problem, set, method, seed and metric
+    row: str  # the first four of these
+    tolerance: dict[str, float]  # largest difference by metric; processors differ in the last digits
 
     kind = "checkpoint"
 
@@ -49,27 +38,23 @@ class Checkpoint:
         """The file's name."""
         return Path(self.file).stem
 
-    def measure(self, root: Path) -> dict[str, float]:
-        """Metrics of the model on the fixed instances, evaluated now."""
-        problem, set_name, *_ = self.row.split()
-        some, model = instances(problem, "paper", set_name), load_model(root / self.file)
-        with single_thread():
-            found = some.judge(propose(model, some.initial, some.target))[-1]
-        return {metric: QUANTITIES[metric].value(found) for metric in self.tolerance}
-
     def wrong(self, root: Path) -> str:
-        """What does not come out again; empty if everything does."""
-        problem, _, _, seed = self.row.split()
+        """What does not come out again from the model, evaluated now; empty if everything does."""
+        problem, set_name, _, seed = self.row.split()
         wrong = []
         try:
             path = require_file(root / self.file, "checkpoint", "restore it with git")
             recorded = read_training_record(path).get("recipe") or {}
             if (recorded.get("problem"), str(recorded.get("seed"))) != (problem, seed):
                 return f"{self.file} is not a model of {problem} with seed {seed}"
-            for metric, value in self.measure(root).items():
+            some, model = instances(problem, "paper", set_name), load_model(path)
+            with single_thread():
+                answer = some.judge(propose(model, some.initial, some.target))[-1]
+            for metric, tolerance in self.tolerance.items():
+                value = QUANTITIES[metric].value(answer)
                 committed = Number(table=self.table, row=f"{self.row} {metric}").value(root)
-                if not abs(value - committed) <= self.tolerance[metric]:
-                    wrong.append(f"{metric} is {value:.6g}, committed is {committed:.6g} ± {self.tolerance[metric]:g}")
+                if not abs(value - committed) <= tolerance:
+                    wrong.append(f"{metric} is {value:.6g}, committed is {committed:.6g} ± {tolerance:g}")
         except (ValueError, OSError) as error:
             return str(error)
         return "; ".join(wrong)

@@ -30,26 +30,13 @@ TAKEN = {"max": pd.Series.max, "min": pd.Series.min, "mean": pd.Series.mean}
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number of the committed results.
+    """A number of the committed results."""
 
-    Parameters
-    ----------
-    table : str
-        ``experiment/table``.
-    row : str
-        The values of the table's first columns, in their order, as words of a shell; ``*`` is any.
-    column : str
-    take : {"max", "min", "mean"}, optional
-        What to take of several rows; without it exactly one must fit.
-    show : str
-        A name of ``SHOWN`` and the digits.
-    """
-
-    table: str
-    row: str
+    table: str  # experiment/table
+    row: str  # the values of its first columns, in their order, as words of a shell; * is any
     column: str = "value"
-    take: str | None = None
-    show: str = "number 3"
+    take: str | None = None  # how several rows become one number; without it exactly one must fit
+    show: str = "number 3"  # how it is written, and the digits
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -70,9 +57,8 @@ class Number:
         if len(words) > table.shape[1]:
             rows = rows[:0]
         if self.column not in rows or rows.empty or (len(rows) > 1 and self.take is None):
-            raise ValueError(
-                f"the row {self.row!r}, column {self.column!r}, fits {len(rows)} rows of results/{self.table}.csv."
-            )
+            asked = f"the row {self.row!r}, column {self.column!r},"
+            raise ValueError(f"{asked} fits {len(rows)} rows of results/{self.table}.csv.")
         values = rows[self.column]
         if not pd.api.types.is_numeric_dtype(values):
             raise ValueError(f"the column {self.column!r} of results/{self.table}.csv holds no numbers.")
@@ -90,40 +76,19 @@ VERDICTS = {"holds": "holds", "fails": "does not hold", "undecided": "can't tell
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A statement, the book's own or one that was announced, and the verdict that its numbers must give.
-
-    Parameters
-    ----------
-    id : str
-    page : str
-        The page that says it.
-    text : str
-        What was measured, as the page says it; ``{name}`` stands for a number.
-    numbers : dict of str to Number
-    holds : str
-        An expression of the numbers that is true if the statement holds; empty if it is not tested.
-    fails : str
-        An expression that is true if it does not hold; by default, that the other one is false.
-    verdict : {"holds", "fails", "undecided", "open"}
-    why : str
-        Why it is not tested, or what else there is to say.
-    source, says : str
-        The document that announced it, and in which words; empty for what the book says itself.
-    readme : bool
-        Whether the README's table lists it.
-    """
+    """A statement, the book's own or one that was announced, and the verdict that its numbers must give."""
 
     id: str
-    page: str
-    text: str = ""
+    page: str  # that says it
+    text: str = ""  # what was measured, as the page says it; {name} stands for a number
     numbers: dict[str, Number] = field(default_factory=dict)
-    holds: str = ""
-    fails: str = ""
+    holds: str = ""  # an expression of the numbers that is true if the statement holds; empty if it is not tested
+    fails: str = ""  # one that is true if it does not hold; by default, that the other one is false
     verdict: str = "holds"
-    why: str = ""
-    source: str = ""
-    says: str = ""
-    readme: bool = False
+    why: str = ""  # why it is not tested, or what else there is to say
+    source: str = ""  # the document that announced it; empty for what the book says itself
+    says: str = ""  # in which words it was announced
+    readme: bool = False  # whether the README's table lists it
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -16,19 +16,14 @@ T = TypeVar("T")
 
 
 def read_claims(root: Path) -> tuple[list[Claim], list[Checkpoint]]:
-    """All claims and checkpoints of ``book/claims.yml``, strictly.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing, or is not as it must be.
-    """
-    claims, checkpoints = _read(root, "claims", claims=_claim, checkpoints=_checkpoint)
+    """All claims and checkpoints of ``book/claims.yml``; a ``ValueError`` if it is not as it must be."""
+    checkpoint = partial(from_settings, Checkpoint, what="key")
+    claims, checkpoints = _read(root, "claims", claims=_claim, checkpoints=checkpoint)
     return claims, checkpoints
 
 
 def read_promises(root: Path) -> list[Claim]:
-    """What was announced, the statements of ``book/promises.yml``, strictly; see :func:`read_claims`."""
+    """What was announced, the statements of ``book/promises.yml``, read as strictly."""
     (promises,) = _read(root, "promises", promises=_promise)
     return promises
 
@@ -64,7 +59,8 @@ def _named(name: object, make: Callable[[Any], T], row: Any) -> T:
 
 def _claim(row: dict[str, Any]) -> Claim:
     if isinstance(numbers := row.get("numbers"), dict):
-        row = row | {"numbers": {name: _named(f"number {name}", _number, one) for name, one in numbers.items()}}
+        read = partial(from_settings, Number, what="key")
+        row = row | {"numbers": {name: _named(f"number {name}", read, one) for name, one in numbers.items()}}
     return from_settings(Claim, row, "key")
 
 
@@ -73,7 +69,3 @@ def _promise(row: dict[str, Any]) -> Claim:
     if not promise.source or "verdict" not in row:
         raise ValueError("what was announced needs its source and a verdict.")
     return promise
-
-
-_number = partial(from_settings, Number, what="key")
-_checkpoint = partial(from_settings, Checkpoint, what="key")

@@ -2,7 +2,7 @@
 
 The tables are those that experiments write. In all of them a ``summary`` has a row for each combination of the named
 columns with ``value, low, high`` (a 95 % interval), and ``runs`` have one for each ``seed`` too, with its ``value``.
-Each file of this folder registers its own functions; ``python -m trc.artifact.figures`` draws those of the paper.
+Each file of this folder registers its own functions; ``python -m trc.artifact.figures`` makes them all.
 """
 
 from importlib import import_module

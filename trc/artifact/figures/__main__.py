@@ -8,10 +8,9 @@ import matplotlib as mpl
 
 from ...common.files import write_text
 from ...common.provenance import project_root
+from ..program import program
 from .files import draw
 from .registry import index, paper_entries
-
-PROGRAM = "trc.artifact.figures"
 
 
 def write_index(root: Path) -> None:
@@ -21,30 +20,24 @@ def write_index(root: Path) -> None:
         write_text(path, index())
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Draw the named figures, or all; 2 on bad input."""
-    parser = argparse.ArgumentParser(prog=f"python -m {PROGRAM}", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="names (fig1_methods) or numbers (fig1); all by default"
-    )
+@program("trc.artifact.figures")
+def main(arguments: list[str] | None) -> int:
+    """Draw the named figures, or all."""
+    about = __doc__.partition(":")[0] + "."
+    parser = argparse.ArgumentParser(prog="python -m trc.artifact.figures", description=about)
+    about = "names (fig1_methods) or numbers (fig1); all by default"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=about)
     wanted = set(parser.parse_args(arguments).names)
     mpl.use("agg")
-    try:
-        root, entries = project_root(), paper_entries()
-        if unknown := wanted - {name for entry in entries for name in (entry.name, entry.number)}:
-            known = ", ".join(entry.name for entry in entries)
-            raise ValueError(f"there is no figure {', '.join(sorted(unknown))}; there are {known}.")
-        write_index(root)
-        for entry in entries:
-            if not wanted or {entry.name, entry.number} & wanted:
-                for path in draw(entry, root):
-                    print(path.relative_to(root))
-    except (ValueError, OSError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; give the command again", file=sys.stderr)
-        return 130
+    root, entries = project_root(), paper_entries()
+    if unknown := wanted - {name for entry in entries for name in (entry.name, entry.number)}:
+        known = ", ".join(entry.name for entry in entries)
+        raise ValueError(f"there is no figure {', '.join(sorted(unknown))}; there are {known}.")
+    write_index(root)
+    for entry in entries:
+        if not wanted or {entry.name, entry.number} & wanted:
+            for path in draw(entry, root):
+                print(path.relative_to(root))
     return 0
 
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from ...plots import INK, MUTED
 from ..rows import select
 from .names import METHODS, Look, iterate_colors, present, title
-from .panels import GAP, band, legend_below, log_axis, looks_below, side_by_side, stacked
+from .panels import GAP, band, legend_below, lines_of, log_axis, side_by_side, stacked
 from .registry import figure
 
 #: Drawn wide and pale behind the iterates.
@@ -30,10 +30,8 @@ def refinement(curves: pd.DataFrame, runs: pd.DataFrame, improvements: pd.DataFr
     for problem, row in rows.items():
         for ax, (metric, (name, unit)) in zip(row, metrics.items(), strict=False):
             for method, look in shown.items():
-                curve, seeds = (
-                    select(frame, problem=problem, method=method, metric=metric) for frame in (curves, runs)
-                )
-                band(ax, curve, seeds, look.color, unit, 0.5, marker="o", markersize=3)
+                where = {"problem": problem, "method": method, "metric": metric}
+                band(ax, curves, runs, where, unit, 0.5, color=look.color, marker="o", markersize=3)
             ax.set_title(name, fontweight="normal")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             if metric != "reduction":
@@ -45,28 +43,18 @@ def refinement(curves: pd.DataFrame, runs: pd.DataFrame, improvements: pd.DataFr
     for ax in row[:3]:
         ax.set_xlabel("iterate")
     row[3].set_xlabel("taken off in all (%)")
-    looks_below(figure, shown, markersize=3)
+    legend_below(figure, lines_of(shown, markersize=3))
     return figure
 
 
 def _histograms(ax: Axes, counts: pd.DataFrame, shown: dict[str, Look]) -> None:
     """Histograms of all seeds together, each in percent of its method's instances."""
-    sns.histplot(
-        counts.assign(middle=(counts["from"] + counts["to"]) / 2),
-        x="middle",
-        weights="instances",
-        hue="method",
-        hue_order=list(shown),
-        palette={method: look.color for method, look in shown.items()},
-        bins=sorted({*counts["from"], *counts["to"]}),
-        stat="percent",
-        common_norm=False,
-        element="step",
-        alpha=0.4,
-        linewidth=0.8,
-        legend=False,
-        ax=ax,
-    )
+    middles = counts.assign(middle=(counts["from"] + counts["to"]) / 2)
+    drawn = {"x": "middle", "weights": "instances", "bins": sorted({*counts["from"], *counts["to"]})}
+    colors = {method: look.color for method, look in shown.items()}
+    kinds = {"hue": "method", "hue_order": list(shown), "palette": colors, "stat": "percent", "common_norm": False}
+    line = {"element": "step", "alpha": 0.4, "linewidth": 0.8}
+    sns.histplot(middles, **drawn, **kinds, **line, legend=False, ax=ax)
     ax.set(xlabel="", ylabel="")
 
 
@@ -124,9 +112,8 @@ def iteration_curves(curves: pd.DataFrame, curve_runs: pd.DataFrame) -> Figure:
     figure, panels = side_by_side(curves, 2.9, x="iterate", y=GAP)
     for problem, ax in panels.items():
         for name, shade in shades.items():
-            curve, seeds = (select(frame, problem=problem, variant=name) for frame in (curves, curve_runs))
-            band(ax, curve, seeds, shade)
-            end = select(curve, iterate=trained[name])
+            band(ax, curves, curve_runs, {"problem": problem, "variant": name}, 100, 0.4, color=shade)
+            end = select(curves, problem=problem, variant=name, iterate=trained[name])
             ax.plot(end["iterate"], 100 * end["value"], "o", color=shade, markeredgecolor=INK, markersize=5)
         log_axis(ax, "y")
     lines = {f"trained with {trained[name]}": {"color": shade} for name, shade in shades.items()}

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from ..rows import select
 from .names import METHODS, present
-from .panels import GAP, compared, log_axis, looks_below, losses, side_by_side
+from .panels import GAP, compared, legend_below, lines_of, log_axis, losses, side_by_side
 from .registry import figure
 
 #: A method whose gap stays below this has no place on a logarithmic axis.
@@ -52,7 +52,7 @@ def distance(summary: pd.DataFrame) -> Figure:
             ax.fill_between(scale, low, high, color=look.color, alpha=0.2, linewidth=0)
         log_axis(ax, "y")
         ax.set_xticks(list(scales.values()), ["1", "1.5", "2"])
-    looks_below(figure, shown, 3, markersize=3.5)
+    legend_below(figure, lines_of(shown, markersize=3.5), 3)
     return figure
 
 

@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ...plots import INK
-from ..rows import row_of, select
+from ..rows import select, value_of
 from .names import AXES, STARTS, TOLD, VARIANTS, cycles, present, title
-from .panels import GAP, compared, legend_below, log_axis, looks_below, losses, side_by_side, stacked, upright
+from .panels import GAP, compared, legend_below, lines_of, log_axis, losses, side_by_side, stacked, upright
 from .registry import figure
 
 #: Where the names stand that would lie on each other otherwise: offset in points, and alignment.
@@ -46,9 +46,9 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
     for problem, ax in panels.items():
         for network in select(networks, problem=problem).itertuples():
             where = {"problem": problem, "variant": network.variant, "metric": "gap"}
-            x, look, total = network.flops / 1e6, cycles(network.variant), row_of(summary, **where)
-            upright(ax, x, total, select(runs, **where)["value"], look)
-            name, place = look.title.replace(", ", ",\n"), (x, 100 * total["value"])
+            x, look = network.flops / 1e6, cycles(network.variant)
+            upright(ax, x, summary, runs, where, look)
+            name, place = look.title.replace(", ", ",\n"), (x, 100 * value_of(summary, **where))
             shift, side = LABELS.get(network.variant, ((7, 3), "left"))
             ax.annotate(name, place, textcoords="offset points", xytext=shift, ha=side, fontsize=7, color=look.color)
         log_axis(ax, "xy")
@@ -60,8 +60,7 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
 def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> Figure:
     """Gap by the number of parameters and by arithmetic, along three ways to have more of them.
 
-    By ``problem, set, variant, metric``; the set ``test`` is drawn. `networks` has ``problem, variant, parameters,
-    flops``.
+    By ``problem, set, variant, metric``; the set ``test`` is drawn. `networks` is as in :func:`arithmetic`.
     """
     summary, runs = (select(frame, set="test", metric="gap") for frame in (summary, runs))
     costs = {"parameters": "million parameters", "flops": "million operations an answer"}
@@ -73,13 +72,12 @@ def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> 
             for (*variants,), look in AXES.items():
                 ax.plot(counts[variants], 100 * values.loc[variants, "value"], color=look.color, linewidth=1, alpha=0.6)
                 for variant in variants:
-                    seeds = select(runs, problem=problem, variant=variant)["value"]
-                    upright(ax, counts[variant], values.loc[variant], seeds, look)
+                    upright(ax, counts[variant], summary, runs, {"problem": problem, "variant": variant}, look)
             log_axis(ax, "xy")
             ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
             ax.set(title=title(problem), xlabel=name)
         row[0].set_ylabel(GAP)
-    looks_below(figure, AXES)
+    legend_below(figure, lines_of(AXES))
     return figure
 
 
@@ -117,13 +115,13 @@ def convergence(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         for i, (variant, look) in enumerate(shown.items()):
             where = [{"problem": problem, "variant": variant, "metric": "gap", "epochs": epochs} for epochs in lengths]
             places = [place + 0.05 * (i - len(shown) / 2) for place in range(len(lengths))]
-            totals = [row_of(summary, **each) for each in where]
-            ax.plot(places, [100 * total["value"] for total in totals], color=look.color, linewidth=0.8, alpha=0.6)
-            for place, total, each in zip(places, totals, where, strict=True):
-                upright(ax, place, total, select(runs, **each)["value"], look)
+            values = [100 * value_of(summary, **each) for each in where]
+            ax.plot(places, values, color=look.color, linewidth=0.8, alpha=0.6)
+            for place, each in zip(places, where, strict=True):
+                upright(ax, place, summary, runs, each, look)
         log_axis(ax, "y")
         ax.set_xticks(range(len(lengths)), [f"{epochs} epochs" for epochs in lengths])
-    looks_below(figure, shown, 4)
+    legend_below(figure, lines_of(shown), 4)
     return figure
 
 

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from ...plots import MUTED
 from ..rows import select
 from .names import FORMS, present, title
-from .panels import legend_below, log_axis, stacked, whiskers
+from .panels import legend_below, lines_of, log_axis, stacked, whiskers
 from .registry import figure
 
 #: What is drawn: its name, and how a value is turned into it; the first guess is a multiple of the optimum's cost.
@@ -40,10 +40,7 @@ def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         row[0].set_ylabel(title(problem), fontweight="bold", fontsize=9.5)
     for ax in row:
         ax.set_xlabel("weight")
-    lines = {
-        look.title: {"color": look.color, "marker": look.marker, "markersize": 3.5}
-        for look in present(FORMS, summary["form"]).values()
-    }
+    lines = lines_of(present(FORMS, summary["form"]), markersize=3.5)
     if "medium" in set(summary["size"]):
         lines["medium network"] = {"color": MUTED, "linestyle": "none", "marker": "D", "markerfacecolor": "white"}
     legend_below(figure, lines, 3)

@@ -15,21 +15,15 @@ from .registry import Entry
 
 def draw(entry: Entry, root: Path) -> list[Path]:
     """Make one figure (``.svg`` and ``.pdf``) or table (``.md`` and ``.tex``) of the paper in ``figures/``."""
+    record: dict[str, Any] = {"function": entry.path, "notebook": entry.notebook, "inputs": {}, "commit": None}
+    record["command"] = f"make figures ONLY={entry.number}"
     inputs: dict[str, pd.DataFrame] = {}
-    record: dict[str, Any] = {
-        "function": entry.path,
-        "notebook": entry.notebook,
-        "command": f"make figures ONLY={entry.number}",
-        "inputs": {},
-        "commit": None,
-    }
     if entry.experiment is not None:
         manifest = read_manifest(entry.experiment, root)
-        inputs = {name: read_table(entry.experiment, f"{name}.csv", root) for name in entry.tables}
         record["commit"] = manifest["run"]["commit"]  # of the sources that made the inputs, never HEAD
-        record["inputs"] = {
-            f"results/{entry.experiment}/{name}.csv": manifest["tables"][f"{name}.csv"] for name in entry.tables
-        }
+        for name in entry.tables:
+            inputs[name] = read_table(entry.experiment, f"{name}.csv", root)
+            record["inputs"][f"results/{entry.experiment}/{name}.csv"] = manifest["tables"][f"{name}.csv"]
     try:
         made = entry.make(**inputs)
     except KeyError as error:
@@ -37,10 +31,8 @@ def draw(entry: Entry, root: Path) -> list[Path]:
     stem = root / "figures" / entry.name
     if isinstance(made, pd.DataFrame):
         content = (list(made.columns), made.to_numpy().tolist(), 2)
-        paths = [
-            write_text(stem.with_suffix(suffix), write(*content) + "\n")
-            for suffix, write in ((".md", markdown), (".tex", latex))
-        ]
+        writers = {".md": markdown, ".tex": latex}
+        paths = [write_text(stem.with_suffix(suffix), f"{text(*content)}\n") for suffix, text in writers.items()]
     else:
         paths = save_vector(made, stem)
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"

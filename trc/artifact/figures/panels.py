@@ -23,10 +23,9 @@ def side_by_side(
     frame: pd.DataFrame, height: float, *, x: str = "", y: str = "", sharey: bool = False
 ) -> tuple[Figure, dict[str, Axes]]:
     """A panel for each problem of a table, in one row, with titles and names of the axes."""
-    figure, ((*axes,),) = plt.subplots(
-        1, frame["problem"].nunique(), figsize=(WIDTH, height), sharey=sharey, squeeze=False
-    )
-    panels = dict(zip(dict.fromkeys(frame["problem"]), axes, strict=True))
+    problems = list(dict.fromkeys(frame["problem"]))
+    figure, ((*axes,),) = plt.subplots(1, len(problems), figsize=(WIDTH, height), sharey=sharey, squeeze=False)
+    panels = dict(zip(problems, axes, strict=True))
     for problem, ax in panels.items():
         ax.set(title=title(problem), xlabel=x)
     axes[0].set_ylabel(y)
@@ -49,10 +48,9 @@ def legend_below(figure: Figure, lines: Mapping[str, Mapping[str, Any]], columns
     figure.legend(handles, list(lines), loc="outside lower center", ncols=columns or len(lines))
 
 
-def looks_below(figure: Figure, looks: Mapping[Any, Look], columns: int = 0, **line: Any) -> None:
-    """The same for looks, each with its marker."""
-    lines = {look.title: {"color": look.color, "marker": look.marker, **line} for look in looks.values()}
-    legend_below(figure, lines, columns)
+def lines_of(looks: Mapping[Any, Look], **line: Any) -> dict[str, dict[str, Any]]:
+    """Lines of a legend that shows looks, each with its marker."""
+    return {look.title: {"color": look.color, "marker": look.marker, **line} for look in looks.values()}
 
 
 def log_axis(ax: Axes, which: str = "x") -> None:
@@ -72,8 +70,11 @@ def whiskers(rows: Mapping[str, Any] | pd.DataFrame) -> np.ndarray:
     return np.reshape([rows["value"] - rows["low"], rows["high"] - rows["value"]], (2, -1)).clip(0)
 
 
-def upright(ax: Axes, x: float, total: Mapping[str, Any], seeds: pd.Series, look: Look) -> None:
-    """Interval, value and one point a seed, standing, in percent."""
+def upright(
+    ax: Axes, x: float, summary: pd.DataFrame, runs: pd.DataFrame, where: Mapping[str, Any], look: Look
+) -> None:
+    """Interval, value and one point a seed of what `where` chooses, standing, in percent."""
+    total, seeds = row_of(summary, **where), select(runs, **where)["value"]
     line = {"color": look.color, "marker": look.marker, "markersize": 5, "elinewidth": 1}
     ax.errorbar([x], [100 * total["value"]], 100 * whiskers(total), **line)
     ax.plot([x] * len(seeds), 100 * seeds, "o", color=look.color, markersize=2, alpha=0.6)
@@ -116,19 +117,14 @@ def compared(
 
 
 def band(
-    ax: Axes,
-    curve: pd.DataFrame,
-    runs: pd.DataFrame,
-    shade: str | tuple[float, ...],
-    unit: float = 100,
-    thin: float = 0.4,
-    **line: Any,
+    ax: Axes, curves: pd.DataFrame, runs: pd.DataFrame, where: dict[str, str], unit: float, thin: float, **line: Any
 ) -> None:
-    """Value by iterate with its interval, and a thin line a seed."""
-    for _, seed in runs.groupby("seed"):
-        ax.plot(seed["iterate"], unit * seed["value"], color=shade, linewidth=thin, alpha=0.5)
-    ax.fill_between(curve["iterate"], unit * curve["low"], unit * curve["high"], color=shade, alpha=0.2, linewidth=0)
-    ax.plot(curve["iterate"], unit * curve["value"], color=shade, **line)
+    """Value by iterate with its interval, and a thin line a seed, of the rows that `where` chooses."""
+    curve, color = select(curves, **where), line["color"]
+    for _, seed in select(runs, **where).groupby("seed"):
+        ax.plot(seed["iterate"], unit * seed["value"], color=color, linewidth=thin, alpha=0.5)
+    ax.fill_between(curve["iterate"], unit * curve["low"], unit * curve["high"], color=color, alpha=0.2, linewidth=0)
+    ax.plot(curve["iterate"], unit * curve["value"], **line)
 
 
 def losses(frame: pd.DataFrame, by: str, looks: Mapping[str, Look], height: float) -> tuple[Figure, dict[str, Axes]]:

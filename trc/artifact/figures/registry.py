@@ -13,8 +13,7 @@ from ...common.checks import check_choice, check_count
 from ...common.registry import Registry
 from ...plots import style
 
-Made = Figure | pd.DataFrame
-F = TypeVar("F", bound=Callable[..., Made])
+F = TypeVar("F", bound=Callable[..., Figure | pd.DataFrame])
 
 _HEADER = (
     "# The paper's figures and tables, numbered as in the paper (the book counts its own), as their decorators say:\n"
@@ -24,21 +23,17 @@ _HEADER = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure or table and where it belongs: a line of ``figures/index.yml``, the function, and its number.
+    """A figure or table and where it belongs: a line of ``figures/index.yml``, the function, and its place."""
 
-    The name is that of its files (``fig1_methods``); a drawing has no experiment, and what a page makes for itself,
-    from tables of its own, no `place` in the paper.
-    """
-
-    name: str
+    name: str  # of its files, like fig1_methods
     function: str
-    experiment: str | None
+    experiment: str | None  # a drawing has none
     tables: list[str]
     notebook: str | None
     page: str
     tier: str
-    make: Callable[..., Made]
-    place: int | None
+    make: Callable[..., Figure | pd.DataFrame]
+    place: int
 
     @property
     def number(self) -> str:
@@ -56,26 +51,13 @@ FIGURES: Registry[Entry] = Registry("figure or table")
 
 
 def figure(
-    number: int | None = None, name: str = "", *, page: str, experiment: str | None = None, tier: str = "headline"
+    number: int, name: str = "", *, page: str, experiment: str | None = None, tier: str = "headline"
 ) -> Callable[[F], F]:
     """Register a function that draws, and have it draw in the house style.
 
-    Parameters
-    ----------
-    number : int, optional
-        In the paper; none for a figure that a page makes itself, from tables of its own.
-    name : str, optional
-        What its files are called behind the number; as the function by default.
-    page : str
-        Shows it, for example ``book/comparison``.
-    experiment : str, optional
-        Whose results it draws: the function's arguments are the tables ``results/EXPERIMENT/ARGUMENT.csv``.
-    tier : {"headline", "ablations"}
-
-    Raises
-    ------
-    ValueError
-        If its number or its function's name is taken, or something else makes no sense.
+    `number` is the paper's, `name` what its files are called behind it (as the function by default), `page` what shows
+    it, for example ``book/comparison``. The function's arguments are the tables ``results/EXPERIMENT/ARGUMENT.csv``.
+    `tier` is ``"headline"`` or ``"ablations"``. What makes no sense, or is taken, is a ``ValueError``.
     """
     return lambda function: _add(style()(function), "fig", number, name, page, experiment, tier)
 
@@ -85,17 +67,17 @@ def table(number: int, name: str = "", *, page: str, experiment: str, tier: str 
     return lambda function: _add(function, "table", number, name, page, experiment, tier)
 
 
-def _add(make: F, kind: str, place: int | None, title: str, page: str, experiment: str | None, tier: str) -> F:
+def _add(make: F, kind: str, place: int, title: str, page: str, experiment: str | None, tier: str) -> F:
     function, tables = make.__name__, list(signature(make).parameters)
-    name = f"{kind}{'' if place is None else check_count(place, f'the number of {function}')}_{title or function}"
+    name = f"{kind}{check_count(place, f'the number of {function}')}_{title or function}"
     notebook = experiment and f"notebooks/{experiment}.ipynb"
     check_choice(tier, "tier", ("headline", "ablations"))
     if not name.isidentifier():
         raise ValueError(f"a figure's or table's name is like two_levels, got {title!r}.")
-    if tables and place is not None and experiment is None:
+    if tables and experiment is None:
         raise ValueError(f"{name} has tables, but no experiment that made them.")
     entry = Entry(name, function, experiment, tables, notebook, page, tier, make, place)
-    for other in paper_entries():
+    for other in FIGURES.values():
         if other.number == entry.number and other.path != entry.path:
             raise ValueError(f"there is a {entry.number} already ({other.path}); choose another number.")
     FIGURES.add(function, entry, written=make)
@@ -103,9 +85,8 @@ def _add(make: F, kind: str, place: int | None, title: str, page: str, experimen
 
 
 def paper_entries() -> list[Entry]:
-    """What the paper shows: its figures, then its tables, by number."""
-    numbered = [entry for entry in FIGURES.values() if entry.place is not None]
-    return sorted(numbered, key=lambda entry: (entry.name.startswith("table"), entry.place))
+    """All in the paper's order: its figures, then its tables, by number."""
+    return sorted(FIGURES.values(), key=lambda entry: (entry.name.startswith("table"), entry.place))
 
 
 def index() -> str:

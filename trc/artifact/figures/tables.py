@@ -32,15 +32,9 @@ def comparison(summary: pd.DataFrame) -> pd.DataFrame:
     for problem, some in select(summary, set="test").groupby("problem", sort=False):
         for method, look in present(METHODS, some["method"]).items():
             found = select(some, method=method).set_index("metric")
-            rows.append(
-                {
-                    "problem": title(problem),
-                    "method": look.title,
-                    "success": _success(found),
-                    "mean terminal error": _with_interval(found.loc["terminal_error"], number),
-                    "cost above the optimum's": _gap(found),
-                }
-            )
+            row = {"problem": title(problem), "method": look.title, "success": _success(found)}
+            row["mean terminal error"] = _with_interval(found.loc["terminal_error"], number)
+            rows.append(row | {"cost above the optimum's": _gap(found)})
     return _without_repeats(rows, "problem")
 
 
@@ -72,17 +66,13 @@ def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
     for (problem, size, form), kind in select(summary, set="test").groupby(["problem", "size", "form"], sort=False):
         for weight, some in kind.groupby("weight"):
             loss, found = FORMS[form].title if weight else "cloning alone", some.set_index("metric")
-            rows.append(
-                {
-                    "problem": title(problem),
-                    "loss": loss if size == "small" else f"{size} network, {loss}",
-                    "weight": f"{weight:g}",
-                    "cost above the optimum's": _gap(found),
-                    "first guess": _with_interval(found.loc["first_gap", ["value", "low", "high"]] + 1, times),
-                    "never rising": _tenths(found.at["monotone_share", "value"]),
-                    "success": _tenths(found.at["success", "value"]),
-                }
-            )
+            network = "" if size == "small" else f"{size} network, "
+            row = {"problem": title(problem), "loss": network + loss, "weight": f"{weight:g}"}
+            row["cost above the optimum's"] = _gap(found)
+            row["first guess"] = _with_interval(found.loc["first_gap", ["value", "low", "high"]] + 1, times)
+            row["never rising"] = _tenths(found.at["monotone_share", "value"])
+            row["success"] = _tenths(found.at["success", "value"])
+            rows.append(row)
     return _without_repeats(rows, "problem", "loss")
 
 
@@ -99,8 +89,7 @@ def cycles(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
 def size_costs(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
     """Networks of several sizes: what they cost and what they reach.
 
-    By ``problem, set, variant, metric``; the set ``test`` is shown. `networks` has ``problem, variant, parameters,
-    flops``.
+    By ``problem, set, variant, metric``; the set ``test`` is shown. `networks` is as in :func:`cycles`.
     """
     return _networks(select(summary, set="test"), networks, lambda variant: variant.replace("-", " "))
 
@@ -125,16 +114,10 @@ def _networks(summary: pd.DataFrame, networks: pd.DataFrame, name: Callable[[str
     rows = []
     for network in networks.itertuples():
         found = select(summary, problem=network.problem, variant=network.variant).set_index("metric")
-        rows.append(
-            {
-                "problem": title(network.problem),
-                "network": name(network.variant),
-                "thousand parameters": number(network.parameters / 1e3, 3),
-                "million operations": number(network.flops / 1e6, 2),
-                "cost above the optimum's": _gap(found),
-                "success": _success(found),
-            }
-        )
+        row = {"problem": title(network.problem), "network": name(network.variant)}
+        row["thousand parameters"] = number(network.parameters / 1e3, 3)
+        row["million operations"] = number(network.flops / 1e6, 2)
+        rows.append(row | {"cost above the optimum's": _gap(found), "success": _success(found)})
     return _without_repeats(rows, "problem")
 
 
