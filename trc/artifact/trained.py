@@ -60,7 +60,7 @@ class Recipe:
 
     def meaning(self) -> dict[str, Any]:
         """Everything that the recipe says, defaults of training and network included."""
-        whole = {"model": self.network_config().to_dict(), "training": asdict(self.training_config())}
+        whole = {"model": asdict(self.network_config()), "training": asdict(self.training_config())}
         return json.loads(json.dumps(asdict(self) | whole))
 
     def path(self, folder: str | Path) -> Path:

@@ -77,16 +77,17 @@ def compare(
         controls["optimum"], optimum_cost = best.controls, best.cost
     metrics = {name: instance_metrics(problem, initial, target, u) for name, u in controls.items()}
     lqr_cost = None if linear is None else metrics["lqr"]["cost"]
-    rows = {}
+    random_error, rows = metrics["random"]["terminal_error"].mean().item(), {}
     for name, found in metrics.items():
-        rows[name] = _against(optimum_cost, lqr_cost, metrics["random"], found)
+        rows[name] = row = _against(optimum_cost, lqr_cost, found)
+        row["error_reduction"] = 1 - row["terminal_error"] / random_error
         judged = {metric: found[metric] for metric in ("terminal_error", "cost")}
         if lqr_cost is not None:
             judged["cost_over_lqr"] = found["cost"] - lqr_cost
         for metric, values in judged.items():
             interval = bootstrap(values.unsqueeze(0), generator=generator, resamples=resamples)
             ends = {"iqm": interval.value, "low": interval.low, "high": interval.high}
-            rows[name] |= {f"{metric}_{end}": value for end, value in ends.items()}
+            row |= {f"{metric}_{end}": value for end, value in ends.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
 
@@ -108,8 +109,9 @@ def report(
     random, optimal = (instance_metrics(problem, initial, target, controls) for controls in (drawn, best.controls))
     last = {name: values[:, -1] for name, values in metrics.items()}
     linear = _lqr_if_it_can(problem, initial, target)
-    row = _against(best.cost, None if linear is None else linear.cost, random, last)
+    row = _against(best.cost, None if linear is None else linear.cost, last)
     row["optimum_success"] = optimal["success"].mean().item()
+    row["error_reduction"] = 1 - row["terminal_error"] / random["terminal_error"].mean().item()
     found: dict[str, Any] = {"problem": problem.to_dict(), "num_instances": len(initial), "metrics": row}
     if distance.shape[1] > 1:
         found["refinement"] = refinement_metrics(metrics["cost"], distance)
@@ -125,12 +127,9 @@ def _lqr_if_it_can(problem: Problem, initial: Tensor, target: Tensor) -> Traject
         return None
 
 
-def _against(
-    optimum_cost: Tensor, lqr_cost: Tensor | None, random: dict[str, Tensor], metrics: dict[str, Tensor]
-) -> dict[str, float]:
-    """Means and the gap to the optimum, the gap to saturated LQR, and the error that random controls have more."""
+def _against(optimum_cost: Tensor, lqr_cost: Tensor | None, metrics: dict[str, Tensor]) -> dict[str, float]:
+    """Means, the gap to the optimum and, where it is known, the gap to saturated LQR."""
     row = aggregate(metrics, optimum_cost)
     if lqr_cost is not None:
         row["gap_to_lqr"] = aggregate(metrics, lqr_cost)["gap"]
-    row["error_reduction"] = 1 - row["terminal_error"] / random["terminal_error"].mean().item()
     return row

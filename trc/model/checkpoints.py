@@ -1,6 +1,7 @@
 """A trained model as one ``.safetensors`` file: weights, and the configuration as JSON in the header."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def save_model(
         raise ValueError(f"a checkpoint holds a {known}, got a {type(model).__name__}.")
     header = {
         "network": names[type(model)],
-        "config": model.config.to_dict(),
+        "config": asdict(model.config),
         "problem": None if model.problem is None else model.problem.to_dict(),
         "needs_simulator": model.needs_simulator,
         "training": training,

@@ -1,7 +1,7 @@
 """The strict, frozen configurations of the networks."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from ..common.checks import check_bounds, check_choice, check_count, check_kind, check_real, check_reals, from_settings
@@ -91,10 +91,6 @@ class NetworkConfig:
     def from_dict(cls, settings: dict[str, Any]) -> Self:
         """Build from a mapping; an unknown or missing key is a ``ValueError`` that lists the known ones."""
         return from_settings(cls, settings, "model setting")
-
-    def to_dict(self) -> dict[str, Any]:
-        """A plain mapping, for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

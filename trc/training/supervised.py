@@ -96,7 +96,7 @@ def train_on_tensors(
     model, simulator, config = objective.model, objective.simulator, objective.config
     modules = _trained_together(model, objective.value_predictor)
     weights = digest(modules.state_dict().values())
-    setup = {"model": model.config.to_dict() | {"initial_weights": weights}, "training": asdict(config), **setup}
+    setup = {"model": asdict(model.config) | {"initial_weights": weights}, "training": asdict(config), **setup}
     known = simulator.problem is not None or simulator.dynamics_fn is not None
     model.problem, model.needs_simulator = simulator.problem, model.uses_feedback and known
     with nullcontext() if output_dir is None else RunFolder(output_dir, setup) as run:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 import matplotlib as mpl
 
@@ -11,13 +10,6 @@ from ...common.provenance import project_root
 from ..program import program
 from .files import draw
 from .registry import index, paper_entries
-
-
-def write_index(root: Path) -> None:
-    """Write ``figures/index.yml`` unless it says the same already: what is as it was keeps its time."""
-    path = root / "figures" / "index.yml"
-    if not path.is_file() or path.read_bytes() != index().encode():
-        write_text(path, index())
 
 
 @program("trc.artifact.figures")
@@ -33,7 +25,9 @@ def main(arguments: list[str] | None) -> int:
     if unknown := wanted - {name for entry in entries for name in (entry.name, entry.number)}:
         known = ", ".join(entry.name for entry in entries)
         raise ValueError(f"there is no figure {', '.join(sorted(unknown))}; there are {known}.")
-    write_index(root)
+    path = root / "figures" / "index.yml"
+    if not path.is_file() or path.read_bytes() != index().encode():  # what is as it was keeps its time
+        write_text(path, index())
     for entry in entries:
         if not wanted or {entry.name, entry.number} & wanted:
             for path in draw(entry, root):

@@ -31,10 +31,7 @@ def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
 
 @figure(6, page="book/comparison", experiment="comparison")
 def distance(summary: pd.DataFrame) -> Figure:
-    """Gap to the optimum as the initial states begin further out than those of the training.
-
-    By ``problem, set, method, metric``.
-    """
+    """Gap to the optimum as initial states begin further out than in training, by ``problem, set, method, metric``."""
     scales = {"test": 1.0, "wide": 1.5, "wider": 2.0}
     gaps = summary[(summary["metric"] == "gap") & ~summary["method"].isin(["random", "zero", "optimum"])]
     shown = present(METHODS, gaps["method"])

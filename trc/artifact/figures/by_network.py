@@ -24,10 +24,7 @@ LABELS = {
 
 @figure(8, page="book/feedback", experiment="feedback")
 def feedback(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Gap and success of networks by what the simulator tells them.
-
-    By ``problem, set, trained, told, metric``; the set ``test`` is drawn.
-    """
+    """Gap and success on the test set by what networks are told, by ``problem, set, trained, told, metric``."""
     summary, runs = (select(frame, set="test") for frame in (summary, runs))
     metrics = {"gap": GAP, "success": "success (%)"}
     figure, rows = compared(summary, runs, TOLD, ["trained", "told"], metrics)
@@ -83,10 +80,7 @@ def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> 
 
 @figure(13, page="book/size_ablation", experiment="size_ablation")
 def untrained(untrained_runs: pd.DataFrame) -> Figure:
-    """How the mean terminal error of untrained networks is distributed over their initial weights.
-
-    By ``problem, start, size, metric``.
-    """
+    """Mean terminal errors of untrained networks over their initial weights, by ``problem, start, size, metric``."""
     x, y, shades = "network", "mean terminal error", {start: look.color for start, look in STARTS.items()}
     errors = select(untrained_runs, metric="terminal_error").rename(columns={"size": x, "value": y})
     figure, panels = side_by_side(errors, 2.8)

@@ -40,10 +40,7 @@ def comparison(summary: pd.DataFrame) -> pd.DataFrame:
 
 @table(2, page="book/comparison", experiment="comparison")
 def contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """What feedback, process supervision and the network change in the gap, by distance.
-
-    By ``problem, set, contrast, metric``.
-    """
+    """What feedback, process supervision and the network change in the gap, by ``problem, set, contrast, metric``."""
     rows = []
     for problem in dict.fromkeys(contrasts["problem"]):
         for question, text in QUESTIONS.items():
