@@ -52,7 +52,7 @@ def instance_metrics(problem: Problem, initial: Tensor, target: Tensor, controls
 def iterate_metrics(
     problem: Problem, initial: Tensor, target: Tensor, iterates: Tensor, expert_controls: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Metrics ``[B, K+1]`` of iterates ``[B, K+1, T, m]``, with ``control_mse`` to an expert's ``[B, T, m]`` if given."""
+    """Metrics ``[B, K+1]`` of iterates ``[B, K+1, T, m]``, with ``control_mse`` to an expert's ``[B, T, m]`` if any."""
     each = [instance_metrics(problem, initial, target, controls) for controls in iterates.unbind(1)]
     found = {name: torch.stack([metrics[name] for metrics in each], 1) for name in each[0]}
     if expert_controls is None:
