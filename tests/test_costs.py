@@ -61,15 +61,6 @@ def test_cost_of_two_steps_by_hand():
         assert one(states, controls, torch.tensor([[0.0, 1.0]])).tolist() == [43.0]
 
 
-def test_cost_is_zero_at_the_target_and_positive_elsewhere(problem, draw):
-    _, target = draw(problem, 5)
-    at_target = target.unsqueeze(1).expand(5, 4, 2)
-    zero, one = torch.zeros(5, 3, 1, dtype=torch.float64), torch.ones(5, 3, 1, dtype=torch.float64)
-    assert (problem.cost(at_target, zero, target) == 0).all()
-    torch.testing.assert_close(problem.cost(at_target, one, target), torch.full((5,), 0.3, dtype=torch.float64))
-    assert (problem.cost(at_target + 0.1, zero, target) > 0).all()
-
-
 def test_weights_are_those_of_the_design(problem):
     assert problem.cost == trc.QuadraticCost(Q=[[10, 0], [0, 5]], R=[[0.1]], Q_final=[[200, 0], [0, 100]])
 
@@ -117,7 +108,6 @@ def test_hessian_is_that_of_torch_without_what_bends_downwards(cost, trajectorie
         ({"Q_final": [[float("nan"), 0], [0, 1]]}, "Q_final must be finite"),
         ({"Q": [[1, 0]]}, r"Q must be a square matrix, got shape \(1, 2\)"),
         ({"Q": []}, "Q must be a square matrix"),
-        ({"Q": "abc"}, "Q must be a square matrix"),
         ({"Q": torch.eye(2) * 1j}, "Q must be a square matrix"),
         ({"Q": [[10**400, 0], [0, 1]]}, "Q must be"),
         ({"Q": [[1]]}, "Q is 1 x 1 but Q_final is 2 x 2"),
@@ -138,34 +128,23 @@ def test_weights_are_definite_relative_to_their_size():
         trc.make_problem("double_integrator", Q=rotated @ rotated.T)  # of rank one, whatever the rounding
 
 
+def odd(base=WayCost, **written):
+    return type("Odd", (base,), written)()
+
+
 @pytest.mark.parametrize(
-    ("written", "kind", "message"),
+    ("cost", "kind", "message"),
     [
-        ({"running": lambda self, x, u, goal: x}, ValueError, r"the running cost of rover .* got \[2, 3\]\.$"),
-        ({"running": lambda self, x, u, goal: x.sum()}, ValueError, r"the running cost of rover .* got \[\]\.$"),
-        ({"final": lambda self, x, goal: 3.0}, ValueError, r"the final cost of rover must give one .* got float\.$"),
-        ({"running": Cost.running}, TypeError, r"Odd must define running\(x, u, target\)\.$"),
-        ({"final": Cost.final}, TypeError, r"Odd must define final\(x, target\)\.$"),
+        (odd(running=lambda self, x, u, goal: x), ValueError, r"the running cost of rover .* got \[2, 3\]\.$"),
+        (odd(running=lambda self, x, u, goal: x.sum()), ValueError, r"the running cost of rover .* got \[\]\.$"),
+        (odd(final=lambda self, x, goal: 3.0), ValueError, r"the final cost of rover must give one .* got float\.$"),
+        (odd(running=Cost.running), TypeError, r"Odd must define running\(x, u, target\)\.$"),
+        (odd(final=Cost.final), TypeError, r"Odd must define final\(x, target\)\.$"),
+        (odd(Cost), ValueError, r"the cost of rover must be a dataclass, so that its weights can be kept"),
+        (trc.make_problem("van_der_pol").cost, ValueError, "for 2 states and 1 controls, .* 'rover' has 3 and 2"),
+        (None, ValueError, "cost must be a Cost, got None; give a trc.QuadraticCost, or one of your own"),
     ],
 )
-def test_cost_that_is_none_is_refused_with_the_problem(written, kind, message):
+def test_cost_that_is_none_is_refused_with_the_problem(cost, kind, message):
     with pytest.raises(kind, match=message):
-        Rover(cost=type("Odd", (WayCost,), written)())
-
-
-def test_cost_that_is_no_dataclass_is_refused():
-    with pytest.raises(ValueError, match=r"the cost of rover must be a dataclass, so that its weights can be kept"):
-        Rover(cost=type("Odd", (Cost,), {"running": WayCost.running, "final": WayCost.final})())
-
-
-@pytest.mark.parametrize(
-    ("cost", "message"),
-    [
-        (trc.make_problem("van_der_pol").cost, "is for 2 states and 1 controls, the problem 'rover' has 3 and 2"),
-        (None, "cost must be a Cost, got None; give a trc.QuadraticCost, or one of your own"),
-    ],
-)
-def test_cost_of_other_dimensions_is_refused(cost, message):
-    with pytest.raises(ValueError, match=message):
         Rover(cost=cost)
-    assert Rover(cost=Cart().cost).cost == Cart().cost

@@ -1,6 +1,5 @@
 """Datasets: what they hold, that their files come back or are refused by name, and their parts."""
 
-import hashlib
 import json
 import os
 import pickle
@@ -19,10 +18,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def small(problem="double_integrator", count=20, **options):
     return trc.generate_dataset(trc.make_problem(problem), count, **{"seed": 3} | options)
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_dataset_holds_the_teachers_solutions_of_the_sampled_instances(problem, draw):
@@ -48,15 +43,15 @@ def test_saved_dataset_comes_back_bit_for_bit_and_its_origin_makes_it_again(tmp_
 
 
 def test_same_seed_gives_the_same_file_on_any_number_of_threads(tmp_path):
-    digests = set()
+    files = set()
     for threads in (1, 2):
         torch.set_num_threads(threads)
         try:
-            digests.add(digest(small(count=CHUNK + 100).save(tmp_path / f"{threads}.npz")))
+            files.add(small(count=CHUNK + 100).save(tmp_path / f"{threads}.npz").read_bytes())
         finally:
             torch.set_num_threads(1)
-    assert len(digests) == 1
-    assert digest(small(count=CHUNK + 100, seed=4).save(tmp_path / "other.npz")) not in digests
+    assert len(files) == 1
+    assert small(count=CHUNK + 100, seed=4).save(tmp_path / "other.npz").read_bytes() not in files
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
@@ -85,11 +80,6 @@ def put(path, **changes):
     np.savez(path, **arrays | changes)
 
 
-def put_array(path):
-    with path.open("wb") as file:
-        np.save(file, np.zeros(3))
-
-
 COSTS = np.ones(12)
 
 
@@ -99,12 +89,9 @@ COSTS = np.ones(12)
         (lambda path, trap: np.savez(path, weights=np.zeros(3)), "it lacks control_sequences, costs, "),
         (lambda path, trap: path.write_text("initial_states, target_states\n"), "not a whole .npz"),
         (lambda path, trap: path.write_bytes(pickle.dumps(trap)), "not a whole .npz"),
-        (lambda path, trap: put_array(path), "not a whole .npz"),
         (lambda path, trap: put(path, costs=np.array([trap] * 12, dtype=object)), "allow_pickle=False"),
         (lambda path, trap: put(path, costs=COSTS[:-1]), r"costs must have shape \[12\], got \[11\]"),
-        (lambda path, trap: put(path, costs=np.array(3.0)), r"costs must have shape \[12\], got \[\]"),
         (lambda path, trap: put(path, costs=COSTS.astype(str)), "costs must hold real numbers"),
-        (lambda path, trap: put(path, costs=COSTS.astype(complex)), "costs must hold real numbers"),
         (lambda path, trap: put(path, costs=COSTS.astype(int)), "costs must hold real numbers"),
         (lambda path, trap: put(path, costs=COSTS * np.nan), "costs must be finite"),
         (lambda path, trap: put(path, initial_states=np.zeros((12, 3))), r"initial_states must have shape \[12, 2\]"),
@@ -116,36 +103,30 @@ COSTS = np.ones(12)
 def test_foreign_file_is_refused_by_name_and_no_pickle_is_run(tmp_path, write, message):
     path, mark = tmp_path / "data.npz", tmp_path / "mark"
     write(path, Trap(mark))
-    with pytest.raises(
-        ValueError, match=rf"^{path} is not a readable trc dataset \(.*{message}.*\); generate it again"
-    ):
+    refusal = rf"^{path} is not a readable trc dataset \(.*{message}.*\); generate it again"
+    with pytest.raises(ValueError, match=refusal):
         trc.load_dataset(path)
     assert not mark.exists()
 
 
 @pytest.mark.parametrize(
-    ("made_for", "used_for", "message"),
+    ("other", "message"),
     [
-        ({}, {"mu": 2.0}, "another 'van_der_pol': mu differ"),
-        ({}, {"horizon": 50, "dt": 0.1}, "another 'van_der_pol': dt, horizon differ"),
-        ({"Q": [[1, 0], [0, 1]]}, {}, "another 'van_der_pol': Q differ"),
+        (trc.make_problem("van_der_pol", horizon=50, dt=0.1), "another 'van_der_pol': dt, horizon differ"),
+        (trc.make_problem("van_der_pol", mu=2.0, Q=[[1, 0], [0, 1]]), "another 'van_der_pol': Q, mu differ"),
+        (trc.make_problem("double_integrator"), "for 'van_der_pol', not for 'double_integrator'; generate another"),
     ],
 )
-def test_dataset_of_another_setting_is_refused_by_what_differs(made_for, used_for, message):
-    data = trc.generate_dataset(trc.make_problem("van_der_pol", **made_for), 2, seed=0)
-    data.check_problem(trc.make_problem("van_der_pol", **made_for))
+def test_dataset_of_another_problem_is_refused_by_what_differs(van_der_pol, other, message):
+    data = trc.generate_dataset(van_der_pol, 2, seed=0)
+    data.check_problem(van_der_pol)
     with pytest.raises(ValueError, match=message):
-        data.check_problem(trc.make_problem("van_der_pol", **used_for))
-
-
-def test_dataset_of_another_problem_is_refused():
-    with pytest.raises(ValueError, match="for 'double_integrator', not for 'van_der_pol'; generate another"):
-        small().check_problem(trc.make_problem("van_der_pol"))
+        data.check_problem(other)
 
 
 def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = small().save(tmp_path / "data.npz")
-    before = digest(path)
+    before = path.read_bytes()
 
     def fail(*_):
         raise OSError("disk full")
@@ -153,7 +134,7 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         small(seed=4).save(path)
-    assert digest(path) == before
+    assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -164,8 +145,6 @@ def test_evaluation_sets_are_fixed_and_as_wide_as_they_say(name, double_integrat
     assert len(data) == size
     widest = data.initial_states.abs().max()
     assert 0.95 * 2 * scale < widest <= 2 * scale
-    again = trc.evaluation_set(double_integrator, name)
-    assert torch.equal(data.initial_states, again.initial_states)
 
 
 def test_committed_optima_are_those_of_the_library(problem):
@@ -187,7 +166,7 @@ def test_parts_have_no_instance_in_common_and_leave_none_out(double_integrator, 
     assert len(parts) == len(shares) + 1
     assert all(len(part) > 0 for part in parts)
     rows = torch.cat([part.initial_states for part in parts])
-    assert len(rows.unique(dim=0)) == count
+    assert len(rows) == len(rows.unique(dim=0)) == count
     assert torch.equal(rows.unique(dim=0), data.initial_states.unique(dim=0))
     for part in parts:
         torch.testing.assert_close(part.state_trajectories[:, 0], part.initial_states)

@@ -1,14 +1,13 @@
 """Saturated LQR and the control of least energy."""
 
-import math
 from dataclasses import dataclass
 
 import control
 import numpy as np
 import pytest
-import scipy.linalg
 import torch
-from made_up import Rover, WayCost, with_step
+from made_up import Cart, Rover, WayCost, with_step
+from plain import step_by_step
 
 import trc
 from trc.problems.double_integrator import DoubleIntegrator
@@ -19,121 +18,75 @@ COST = trc.QuadraticCost(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThreeStates(trc.Problem):
-    """A linear problem of the test's own: three states, two controls, a constant drift at any target."""
+class ThreeStates(Cart):
+    """A linear problem with the cart's states and controls, and a constant drift at any target."""
 
     name: str = "three_states"
-    state_names: tuple[str, ...] = ("a", "b", "c")
-    control_names: tuple[str, ...] = ("u", "v")
-    horizon: int = 12
-    dt: float = 1.0
     cost: trc.QuadraticCost = COST
     control_low: tuple[float, ...] = (-1e6, -1e6)
     control_high: tuple[float, ...] = (1e6, 1e6)
-    initial_range: tuple = ((-1, 1), (-1, 1), (-1, 1))
     target_range: tuple = ((-1, 1), (-1, 1), (-1, 1))
     linear: bool = True
 
-    A = np.array([[0.9, 0.3, 0.0], [-0.2, 1.1, 0.1], [0.0, 0.5, 0.7]])
-    B = np.array([[0.0, 1.0], [0.4, 0.0], [0.2, -0.3]])
-
     def step(self, x, u, parameters):
-        return x @ x.new_tensor(self.A).T + u @ x.new_tensor(self.B).T
+        A, B = [[0.9, 0.3, 0.0], [-0.2, 1.1, 0.1], [0.0, 0.5, 0.7]], [[0.0, 1.0], [0.4, 0.0], [0.2, -0.3]]
+        return x @ x.new_tensor(A).T + u @ x.new_tensor(B).T
 
 
-def unbounded(**settings):
-    return trc.make_problem("double_integrator", control_low=[-1e6], control_high=[1e6], **settings)
+def optimum_without_bounds(problem, initial, target):
+    """Newton's step from zero controls, which is exact where the cost is quadratic in them."""
+    zero = torch.zeros(1, problem.horizon, problem.control_dim, dtype=torch.float64)
+
+    def cost(u):
+        return problem.cost(step_by_step(problem, initial, u), u, target).sum()
+
+    slope = torch.autograd.functional.jacobian(cost, zero)
+    curvature = torch.autograd.functional.hessian(cost, zero).view(zero.numel(), zero.numel())
+    return -torch.linalg.solve(curvature, slope.flatten()).view_as(zero)
 
 
-def double_integrator_matrices(dt):
-    exact = scipy.linalg.expm(np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]) * dt)
-    return exact[:2, :2], exact[:2, 2:]
-
-
-def van_der_pol_matrices(dt, mu=1.0):
-    """RK4 of the linear system at the origin: the exponential series, cut after the fourth power."""
-    M, N = np.array([[0, 1], [-1, mu]]), np.array([[0], [1]])
-    powers = [np.linalg.matrix_power(M * dt, k) / math.factorial(k) for k in range(5)]
-    return sum(powers), dt * sum(powers[k] / (k + 1) for k in range(4)) @ N
-
-
-def least_squares_controls(A, B, cost, initial, target, horizon):
-    """The optimum of a linear problem as one dense least-squares problem over all controls."""
-    n, m = B.shape
-    free = np.concatenate([np.linalg.matrix_power(A, t) for t in range(1, horizon + 1)])
-    forced = np.zeros((horizon * n, horizon * m))
-    for t in range(1, horizon + 1):
-        for s in range(t):
-            forced[(t - 1) * n : t * n, s * m : (s + 1) * m] = np.linalg.matrix_power(A, t - 1 - s) @ B
-
-    def root(matrix):  # W with WᵀW = matrix
-        values, vectors = np.linalg.eigh(np.array(matrix))
-        return np.diag(np.sqrt(values.clip(0))) @ vectors.T
-
-    weigh = scipy.linalg.block_diag(*[root(cost.Q)] * (horizon - 1), root(cost.Q_final))
-    rows = np.concatenate((weigh @ forced, scipy.linalg.block_diag(*[root(cost.R)] * horizon)))
-    right = np.concatenate((weigh @ (np.tile(target, horizon) - free @ initial), np.zeros(horizon * m)))
-    return np.linalg.lstsq(rows, right, rcond=None)[0].reshape(horizon, m)
-
-
-@pytest.mark.parametrize(
-    ("name", "matrices", "horizon"),
-    [("double_integrator", double_integrator_matrices, 100), ("van_der_pol", van_der_pol_matrices, 500)],
-)
 @pytest.mark.parametrize("weights", [{}, {"Q": [[3, 1], [1, 1]], "R": [[2.0]]}], ids=["own weights", "other weights"])
-def test_gains_of_a_long_horizon_are_those_of_control_dlqr(name, matrices, horizon, weights):
-    problem = trc.make_problem(name, horizon=horizon, **weights)
-    gains, offsets = trc.lqr_gains(problem, torch.zeros(1, 2, dtype=torch.float64))
-    stationary, _, _ = control.dlqr(*matrices(problem.dt), np.array(problem.cost.Q), np.array(problem.cost.R))
+def test_gains_of_a_long_horizon_are_those_of_control_dlqr(problem, weights):
+    problem, origin = problem.replace(horizon=500, **weights), torch.zeros(1, 2, dtype=torch.float64)
+    gains, offsets = trc.lqr_gains(problem, origin)
+    (A,), (B,) = trc.step_jacobians(problem, origin, origin[:, :1])
+    stationary, _, _ = control.dlqr(A.numpy(), B.numpy(), np.array(problem.cost.Q), np.array(problem.cost.R))
     np.testing.assert_allclose(gains[0, 0], stationary, rtol=1e-8)
     assert (offsets == 0).all()  # the origin is an equilibrium
 
 
-@pytest.mark.parametrize("target", [(0.5, 0.0), (-0.3, 0.7)], ids=["at rest", "moving: no equilibrium"])
-def test_unbounded_lqr_is_the_least_squares_solution(target):
-    problem = unbounded(Q=[[10, 2], [2, 5]])
-    initial = torch.tensor([[1.5, -2.0]], dtype=torch.float64)
-    solution = trc.lqr(problem, initial, torch.tensor([target], dtype=torch.float64))
-    A, B = double_integrator_matrices(problem.dt)
-    expected = least_squares_controls(A, B, problem.cost, initial[0].numpy(), np.array(target), problem.horizon)
-    np.testing.assert_allclose(solution.controls[0], expected, rtol=0, atol=1e-8)
+UNBOUNDED = trc.make_problem(
+    "double_integrator", control_low=[-1e6], control_high=[1e6], Q=[[10, 2], [2, 5]], target_range=((-1, 1), (-1, 1))
+)
 
 
-def test_problem_of_ones_own_needs_nothing_but_its_step(draw):
-    problem = ThreeStates()
-    initial, target = draw(problem, 4)
-    solution = trc.lqr(problem, initial, target)
-    for i in range(4):
-        expected = least_squares_controls(
-            problem.A, problem.B, problem.cost, initial[i].numpy(), target[i].numpy(), problem.horizon
-        )
-        np.testing.assert_allclose(solution.controls[i], expected, rtol=0, atol=1e-8)
+@pytest.mark.parametrize("problem", [UNBOUNDED, ThreeStates()], ids=lambda problem: problem.name)
+def test_unbounded_lqr_is_the_optimum(problem, draw):
+    initial, target = draw(problem, 4)  # the targets move, so they are no equilibria
+    controls = trc.lqr(problem, initial, target).controls
+    for x, goal, found in zip(initial.split(1), target.split(1), controls.split(1), strict=True):
+        torch.testing.assert_close(found, optimum_without_bounds(problem, x, goal), rtol=0, atol=1e-8)
 
 
 def test_gains_are_given_one_target_at_a_time(problem):
     target = torch.tensor([[0.5, 0.0], [0.0, 0.0]], dtype=torch.float64)
     gains, offsets = trc.lqr_gains(problem, target)
-    assert gains.shape == (2, problem.horizon, 1, 2)
-    assert offsets.shape == (2, problem.horizon, 1)
     for i in range(2):
         alone = trc.lqr_gains(problem, target[i : i + 1])
         torch.testing.assert_close((gains[i], offsets[i]), (alone[0][0], alone[1][0]), rtol=1e-12, atol=1e-12)
 
 
-def test_saturated_lqr_stays_in_its_bounds_reaches_them_and_holds_its_own_rollout_and_cost(problem, draw):
-    initial, target = draw(problem, 200)
+def test_saturated_lqr_is_the_clipped_law_reaches_its_bounds_and_holds_its_own_rollout_and_cost(problem, draw):
+    initial, target = draw(problem.replace(target_range=((-1, 1), (-1, 1))), 200)
     solution = trc.lqr(problem, initial, target)
     assert (solution.controls.min(), solution.controls.max()) == (problem.control_low[0], problem.control_high[0])
     states = trc.rollout(problem, initial, solution.controls)
     torch.testing.assert_close(solution.states, states, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(solution.cost, problem.cost(states, solution.controls, target), rtol=1e-12, atol=0)
-
-
-def test_lqr_beats_random_controls_on_every_instance(double_integrator, draw):
-    initial, target = draw(double_integrator, 200)
-    controls = trc.random_controls(double_integrator, 200, torch.Generator().manual_seed(1))
-    random = double_integrator.cost(trc.rollout(double_integrator, initial, controls), controls, target)
-    assert (trc.lqr(double_integrator, initial, target).cost < random).all()
+    gains, offsets = trc.lqr_gains(problem, target)
+    deviation = (states[:, :-1] - target.unsqueeze(1)).unsqueeze(-1)
+    law = problem.clip(-(gains @ deviation).squeeze(-1) - offsets)
+    torch.testing.assert_close(solution.controls, law, rtol=0, atol=1e-10)
 
 
 def test_lqr_of_a_general_cost_is_that_of_its_curvature_at_the_target(draw):

@@ -1,9 +1,9 @@
 """iLQR ends at a stationary point within the bounds, whatever the start, and no worse than other solvers."""
 
-import itertools
 from dataclasses import dataclass, replace
 
 import ipopt
+import numpy as np
 import pytest
 import torch
 from ipopt import VARIATIONS
@@ -37,31 +37,11 @@ def test_result_is_stationary_feasible_and_no_worse_than_lqr(name, start):
     found = trc.ilqr(problem, initial, target, start=start)
     low, high = problem.bounds(initial)
     assert found.converged.all()
-    assert found.residual.max() <= 1e-6
     assert projected_gradient(problem, initial, target, found.controls).max() < 2e-6
     assert ((found.controls >= low) & (found.controls <= high)).all()
     torch.testing.assert_close(found.states, trc.rollout(problem, initial, found.controls))
     if start == "lqr":
         assert (found.cost <= trc.lqr(problem, initial, target).cost * (1 + 1e-12)).all()
-
-
-def test_bounded_linear_problem_agrees_with_a_bounded_least_squares_solver():
-    problem = PROBLEMS["tight double_integrator"]
-    initial, target = instances(problem, 6)
-    A, B = (m[0] for m in trc.step_jacobians(problem, torch.zeros(1, 2).double(), torch.zeros(1, 1).double()))
-    T, Q, R, Q_final = problem.horizon, *problem.cost.matrices(initial)
-    weights = torch.block_diag(*[Q.sqrt()] * (T - 1), Q_final.sqrt())
-    gamma = torch.zeros(2 * T, T, dtype=torch.float64)
-    for t, s in itertools.product(range(T), range(T)):
-        if s <= t:
-            gamma[2 * t : 2 * t + 2, s] = (torch.linalg.matrix_power(A, t - s) @ B)[:, 0]
-    stacked = torch.cat((weights @ gamma, R.sqrt() * torch.eye(T, dtype=torch.float64)))
-    found = trc.ilqr(problem, initial, target, tolerance=1e-10)
-    for x, goal, controls in zip(initial, target, found.controls, strict=True):
-        free = torch.cat([torch.linalg.matrix_power(A, t + 1) @ x - goal for t in range(T)])
-        wanted = torch.cat((-weights @ free, torch.zeros(T, dtype=torch.float64)))
-        exact = lsq_linear(stacked.numpy(), wanted.numpy(), (-0.5, 0.5), tol=1e-14, method="bvls")
-        assert abs(controls[:, 0].numpy() - exact.x).max() < 1e-7
 
 
 @pytest.mark.parametrize("name", ipopt.PROBLEMS)
@@ -83,24 +63,23 @@ def test_cost_that_is_not_quadratic_agrees_with_a_general_optimiser(start):
     """Where ours ends the other finds nothing better, and where the other ends, ours doesn't either."""
     problem = Rover(horizon=6)
     initial, target = instances(problem, 4)
-    begin, theirs = trc.ilqr(problem, initial, target, start=start, max_iterations=0).controls, []
-    ours = trc.ilqr(problem, initial, target, start=start)
-    bounds = list(zip(problem.control_low, problem.control_high, strict=True)) * 6
-    for i in range(4):
+    bounds = list(zip(problem.control_low, problem.control_high, strict=True)) * 4 * 6
 
-        def cost_and_gradient(flat, i=i):
-            u = torch.tensor(flat).view(1, 6, 2).requires_grad_()
-            J = problem.cost(step_by_step(problem, initial[i : i + 1], u), u, target[i : i + 1]).sum()
-            J.backward()
-            return J.item(), u.grad.flatten().numpy()
+    def cost_and_gradient(flat):
+        u = torch.tensor(flat).view(4, 6, 2).requires_grad_()
+        J = problem.cost(step_by_step(problem, initial, u), u, target).sum()
+        J.backward()
+        return J.item(), u.grad.flatten().numpy()
 
+    def improve(controls):
         exact = {"jac": True, "bounds": bounds, "method": "L-BFGS-B", "options": {"ftol": 1e-15, "gtol": 1e-9}}
-        after = minimize(cost_and_gradient, ours.controls[i].flatten().numpy(), **exact)
-        assert after.fun == pytest.approx(ours.cost[i].item(), rel=1e-9)
-        theirs.append(torch.tensor(minimize(cost_and_gradient, begin[i].flatten().numpy(), **exact).x).view(6, 2))
-    theirs = torch.stack(theirs)
-    cost = problem.cost(step_by_step(problem, initial, theirs), theirs, target)
-    torch.testing.assert_close(trc.ilqr(problem, initial, target, start=theirs).cost, cost, rtol=1e-9, atol=0)
+        return minimize(cost_and_gradient, controls.flatten().numpy(), **exact)
+
+    ours = trc.ilqr(problem, initial, target, start=start)
+    assert improve(ours.controls).fun == pytest.approx(ours.cost.sum().item(), rel=1e-9)
+    theirs = improve(trc.ilqr(problem, initial, target, start=start, max_iterations=0).controls)
+    after = trc.ilqr(problem, initial, target, start=torch.tensor(theirs.x).view(4, 6, 2))
+    assert after.cost.sum().item() == pytest.approx(theirs.fun, rel=1e-9)
 
 
 def test_optimum_tries_the_starts_that_the_problem_names():
@@ -113,28 +92,16 @@ def test_optimum_tries_the_starts_that_the_problem_names():
 
 
 @pytest.mark.parametrize("m", [1, 2, 3])
-def test_box_minimum_agrees_with_trying_every_active_set(m):
-    generator = torch.Generator().manual_seed(m)
-    count = 40
-    root = torch.randn(count, m, m, generator=generator, dtype=torch.float64)
-    H = root @ root.mT + 0.1 * torch.eye(m)
-    g = 3 * torch.randn(count, m, 1, generator=generator, dtype=torch.float64)
-    low, high = (sign * torch.rand(count, m, 1, generator=generator).double() for sign in (-1, 1))
-    d, _ = box_minimum(H, g, low, high)
-
-    def value(d):
-        return (0.5 * d.mT @ H @ d + g.mT @ d).flatten()
-
-    best = torch.full((count,), torch.inf, dtype=torch.float64)
-    for sides in itertools.product((-1, 0, 1), repeat=m):
-        side = torch.tensor(sides).reshape(1, m, 1).expand(count, m, 1)
-        fixed = torch.where(side < 0, low, torch.where(side > 0, high, torch.zeros_like(g)))
-        free = (side == 0).double()
-        masked = free * H * free.mT + torch.diag_embed(1 - free.squeeze(-1))
-        candidate = fixed - free * torch.linalg.solve(masked, free * (g + H @ fixed))
-        inside = ((candidate >= low - 1e-12) & (candidate <= high + 1e-12)).all(1).flatten()
-        best = torch.minimum(best, torch.where(inside, value(candidate), best))
-    torch.testing.assert_close(value(d), best, rtol=1e-9, atol=1e-9)
+def test_box_minimum_is_that_of_a_bounded_least_squares_solver(m):
+    root = torch.randn(40, m, m, dtype=torch.float64)
+    H, g = root @ root.mT + 0.1 * torch.eye(m), 3 * torch.randn(40, m, 1, dtype=torch.float64)
+    low, high = -torch.rand(40, m, 1).double(), torch.rand(40, m, 1).double()
+    found, _ = box_minimum(H, g, low, high)
+    for i in range(40):
+        L = np.linalg.cholesky(H[i])  # ½ dᵀH d + gᵀd is ½ ‖Lᵀd + L⁻¹g‖² but for a constant
+        wanted = -np.linalg.solve(L, g[i, :, 0])
+        exact = lsq_linear(L.T, wanted, (low[i, :, 0], high[i, :, 0]), tol=1e-14, method="bvls")
+        np.testing.assert_allclose(found[i, :, 0], exact.x, rtol=0, atol=1e-9)
 
 
 def test_unfinished_instances_are_reported_and_not_called_converged():
@@ -145,9 +112,10 @@ def test_unfinished_instances_are_reported_and_not_called_converged():
     idle = torch.zeros_like(best.controls)
     alone = trc.ilqr(problem, initial, target, start=idle, max_iterations=1)
     assert not alone.converged.any() and (alone.residual > 1e-6).all() and (alone.iterations == 1).all()
-    found = trc.ilqr(
-        problem, initial, target, start=[idle, trc.ilqr(problem, initial, target).controls], max_iterations=1
-    )
+    loose = trc.ilqr(problem, initial, target, start=idle, tolerance=0.1)
+    assert loose.converged.all() and loose.residual.max() > 1e-6  # it goes no further than it is asked to
+    solved = trc.ilqr(problem, initial, target).controls
+    found = trc.ilqr(problem, initial, target, start=[idle, solved], max_iterations=1)
     assert found.converged.all() and (found.residual <= 1e-6).all()  # of two starts the better one says how it ended
     assert torch.equal(found.iterations, alone.iterations)  # one from zero controls, none from the best
 
@@ -190,14 +158,11 @@ def test_start_that_overflows_is_refused():
     ("options", "message"),
     [
         ({"max_iterations": -1}, "max_iterations must be a whole number, 0 or more"),
-        ({"max_iterations": 2.5}, "max_iterations must be a whole number"),
         ({"tolerance": float("nan")}, "tolerance must be a positive number"),
         ({"start": None}, "unknown start None"),
-        ({"start": 5}, "unknown start 5"),
         ({"start": "warm"}, "unknown start 'warm'; known are lqr, zero, random, left, right, or controls"),
         ({"start": []}, "start must name at least one of zero, left, right, or give controls"),
         ({"start": "random"}, "needs generator"),
-        ({"start": "random", "generator": 3}, "needs generator"),
         ({"start": torch.zeros(3)}, r"start controls must have shape \[2, 10, 2\]"),
     ],
 )

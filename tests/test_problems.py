@@ -83,7 +83,6 @@ def test_overrides_change_what_they_name_and_nothing_else(van_der_pol):
     [
         ("pendulum", {}, "unknown problem 'pendulum'; known are double_integrator, van_der_pol"),
         ("van_der_pol", {"mass": 1.0}, r"'van_der_pol' has no setting 'mass'; it has Q, .*horizon.*mu.*target_range"),
-        ("double_integrator", {"mu": 1.0}, "no setting 'mu'"),
     ],
 )
 def test_unknown_names_are_refused_with_the_known_ones(name, setting, message):
@@ -97,15 +96,10 @@ def test_unknown_names_are_refused_with_the_known_ones(name, setting, message):
         ({"horizon": 0}, "horizon must be a whole number, 1 or more, got 0"),
         ({"horizon": 1.5}, "horizon must be a whole number, 1 or more, got 1.5"),
         ({"horizon": True}, "horizon must be a whole number, 1 or more, got True"),
-        ({"horizon": "a"}, "horizon must be a whole number, 1 or more, got 'a'"),
         ({"dt": 0.0}, "dt must be a positive number, got 0.0"),
-        ({"dt": "x"}, "dt must be a positive number, got 'x'"),
         ({"dt": True}, "dt must be a positive number, got True"),
         ({"success_threshold": -1}, "success_threshold must be a positive number, got -1"),
         ({"control_low": 4}, "control_low needs 1 entry, one a dimension, got 4"),
-        ({"control_low": torch.tensor(-1.0)}, "control_low needs 1 entry"),
-        ({"initial_range": 3}, "initial_range needs 2 pairs"),
-        ({"dt": float("nan")}, "dt must be a positive number, got nan"),
         ({"control_low": (4.0,)}, "control_low must be below control_high"),
         ({"control_high": (1.0, 2.0)}, "control_high needs 1 entry, one a dimension"),
         ({"initial_range": ((0, float("inf")), (0, 1))}, "each pair of initial_range must be a finite number, got inf"),
@@ -121,21 +115,23 @@ def test_bad_settings_are_refused(van_der_pol, setting, message):
         assert str(error.value).endswith(".")
 
 
-def test_numbers_of_numpy_are_numbers():
-    problem = trc.make_problem("double_integrator", horizon=np.int64(5), control_low=(x for x in (-1.0,)))
-    assert (problem.horizon, problem.control_low) == (5, (-1.0,))
+def test_numbers_of_numpy_and_any_iterables_are_taken(double_integrator):
+    box = [(-1.0, 1.0), (0.0, 2.0)]
+    problem = double_integrator.replace(horizon=np.int64(5), control_low=iter((-1.0,)), initial_range=iter(box))
+    assert (problem.horizon, problem.control_low, problem.initial_range) == (5, (-1.0,), tuple(box))
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides"),
+    "problem",
     [
-        ("double_integrator", {}),
-        ("double_integrator", {"control_low": [-1], "initial_range": [[0, 1], [2, 3]], "success_threshold": 0.2}),
-        ("van_der_pol", {"mu": 0.3, "dt": 0.1, "Q": [[2, 1], [1, 2]], "R": [[0.7]]}),
+        trc.make_problem("double_integrator", control_low=[-1], initial_range=[[0, 1], [2, 3]], success_threshold=0.2),
+        trc.make_problem("van_der_pol", mu=0.3, dt=0.1, Q=[[2, 1], [1, 2]], R=[[0.7]]),
+        Rover(),
     ],
+    ids=lambda problem: problem.name,
 )
-def test_settings_as_json_make_the_same_problem_again(name, overrides):
-    problem = trc.make_problem(name, **overrides)
+def test_settings_as_json_make_the_same_problem_again(problem):
+    register(Rover)
     kept = json.loads(json.dumps(problem.to_dict()))
     assert trc.make_problem(kept["name"], **kept["settings"]) == problem
 
@@ -173,7 +169,6 @@ def test_registered_problem_is_made_by_name_and_read_from_files(tmp_path):
         ("VanDerPol", (), "there is a problem 'van_der_pol' already"),
         ("mine", ("double-integrator",), "there is a problem 'double_integrator' already"),
         (None, (), 'Odd needs a name like "cart_pole": a default of the field name, got None'),
-        ("two words", (), "got 'two words'"),
     ],
 )
 def test_name_that_is_taken_or_none_is_refused(name, aliases, message):
@@ -215,19 +210,11 @@ class Boxless(Rover):
     [
         (lambda problem: problem.state_scale, "so it must define state_scale"),
         (lambda problem: problem.sample(3, generator=generator()), r"so it must define sample\(num_samples, generator"),
-        (lambda problem: trc.generate_dataset(problem, 3, seed=0), r"so it must define sample\(num_samples, generator"),
-        (lambda problem: trc.TinyRecursiveControl.create_small(problem=problem), "so it must define state_scale"),
     ],
 )
 def test_problem_without_boxes_says_what_it_must_define(ask, message):
     with pytest.raises(TypeError, match=rf"^Boxless has no initial_range and target_range, {message}.*\.$"):
         ask(Boxless())
-
-
-def test_problem_without_boxes_is_made_again_from_its_settings():
-    kept = json.loads(json.dumps(register(Rover)().to_dict()))
-    assert kept["settings"]["initial_range"] == []
-    assert trc.make_problem(kept["name"], **kept["settings"]) == Rover()
 
 
 @pytest.mark.parametrize(
@@ -240,11 +227,6 @@ def test_problem_without_boxes_is_made_again_from_its_settings():
 def test_two_things_of_one_name_are_refused(settings, twice):
     with pytest.raises(ValueError, match=f"^'rover' has two things called {twice}; .* changed by name, so rename one"):
         Rover(**settings)
-
-
-def test_boxes_may_come_from_any_iterable():
-    box = [(-1.0, 1.0), (0.0, 2.0)]
-    assert trc.make_problem("van_der_pol", initial_range=iter(box)).initial_range == tuple(box)
 
 
 # Instances

@@ -6,14 +6,11 @@ the method is an interior-point method on states and controls together.
 Sources: Andersson et al. (2019); Wächter and Biegler (2006).
 """
 
-from __future__ import annotations
-
 import casadi
 import numpy as np
 import torch
 from made_up import Cart
 from plain import projected_gradient, step_by_step
-from torch import Tensor
 
 import trc
 
@@ -46,27 +43,17 @@ def cart(x, u, parameters, dt):
 
 
 DYNAMICS = {"double_integrator": double_integrator, "van_der_pol": van_der_pol, "cart": cart}
-PROBLEMS: dict[str, trc.Problem] = {name: trc.make_problem(name) for name in DYNAMICS if name in trc.PROBLEMS}
-PROBLEMS["cart"] = Cart()
+PROBLEMS = {name: Cart() if name == "cart" else trc.make_problem(name) for name in DYNAMICS}
 
 
 class Ipopt:
-    """Solves instances of one problem; the program is built once.
-
-    Parameters
-    ----------
-    problem : Problem
-        Gives the numbers: horizon, dt, weights, bounds, physical parameters.
-    """
+    """Solves instances of one problem, which gives the numbers; the program is built once."""
 
     def __init__(self, problem: trc.Problem) -> None:
-        self.problem = problem
         n, m, T = problem.state_dim, problem.control_dim, problem.horizon
         x, u = casadi.SX.sym("x", n, T + 1), casadi.SX.sym("u", m, T)
         initial, target = casadi.SX.sym("initial", n), casadi.SX.sym("target", n)
-        Q, R, Q_final = (
-            casadi.DM(np.array(weights)) for weights in (problem.cost.Q, problem.cost.R, problem.cost.Q_final)
-        )
+        Q, R, Q_final = (casadi.DM(np.array(getattr(problem.cost, name))) for name in ("Q", "R", "Q_final"))
         cost, defects = 0, [x[:, 0] - initial]
         for t in range(T):
             cost += casadi.bilin(Q, x[:, t] - target) + casadi.bilin(R, u[:, t])
@@ -89,16 +76,8 @@ class Ipopt:
         return np.array(found["x"])[states.size :, 0].reshape(controls.shape), float(found["f"]), solved
 
 
-def solve(problem: trc.Problem, initial: Tensor, target: Tensor, controls: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """IPOPT's controls ``[B, T, m]``, costs ``[B]`` and success ``[B]`` from given controls; all float64."""
-    ipopt, states = Ipopt(problem), trc.rollout(problem, initial, controls)
-    rows = zip(*(t.numpy() for t in (initial, target, states, controls)), strict=True)
-    found, costs, solved = zip(*(ipopt(*row) for row in rows), strict=True)
-    return torch.tensor(np.stack(found)), torch.tensor(costs, dtype=torch.float64), torch.tensor(solved)
-
-
-#: What is compared, for every problem: settings that differ from its own, and the scale of the initial box.
-VARIATIONS: dict[str, tuple[dict[str, int], float, float]] = {
+#: What is compared, for every problem: settings that differ from its own, the width of bounds and of the initial box.
+VARIATIONS = {
     "as it is": ({}, 1.0, 1.0),
     "odd horizon": ({"horizon": 7}, 1.0, 1.0),
     "tight bounds": ({}, 0.25, 1.0),
@@ -109,22 +88,18 @@ VARIATIONS: dict[str, tuple[dict[str, int], float, float]] = {
 SAME = 1e-6
 
 
-def vary(problem: trc.Problem, variation: str) -> tuple[trc.Problem, float]:
-    """The problem with a variation's settings, and the scale of the initial box."""
-    settings, width, scale = VARIATIONS[variation]
-    bounds = {name: tuple(width * b for b in getattr(problem, name)) for name in ("control_low", "control_high")}
-    return problem.replace(**settings, **bounds), scale
-
-
 def compare(problem: trc.Problem, variation: str, count: int, start: str) -> dict[str, float]:
     """:func:`trc.ilqr` against IPOPT on random instances, both from the same controls."""
-    varied, scale = vary(problem, variation)
+    settings, width, scale = VARIATIONS[variation]
+    bounds = {name: tuple(width * b for b in getattr(problem, name)) for name in ("control_low", "control_high")}
+    varied = problem.replace(**settings, **bounds)
     generator = torch.Generator().manual_seed(7)
     initial, target = varied.sample(count, generator=generator, scale=scale, dtype=torch.float64)
-    controls = trc.ilqr(varied, initial, target, start=start, max_iterations=0).controls
-    ours = trc.ilqr(varied, initial, target, start=controls)
-    theirs, cost, solved = solve(varied, initial, target, controls)
-    theirs = varied.clip(theirs)
+    begin = trc.ilqr(varied, initial, target, start=start, max_iterations=0)
+    ours, ipopt = trc.ilqr(varied, initial, target, start=begin.controls), Ipopt(varied)
+    rows = zip(*(t.numpy() for t in (initial, target, begin.states, begin.controls)), strict=True)
+    found, costs, solved = zip(*(ipopt(*row) for row in rows), strict=True)
+    theirs, cost = varied.clip(torch.tensor(np.stack(found))), torch.tensor(costs, dtype=torch.float64)
     by_our_cost = varied.cost(step_by_step(varied, initial, theirs), theirs, target)
     residual = projected_gradient(varied, initial, target, theirs)
     excess = ours.cost / cost - 1
@@ -132,7 +107,7 @@ def compare(problem: trc.Problem, variation: str, count: int, start: str) -> dic
         "instances": count,
         "ilqr_converged": int(ours.converged.sum()),
         "ilqr_iterations": int(ours.iterations.max()),
-        "ipopt_solved": int(solved.sum()),
+        "ipopt_solved": sum(solved),
         "ilqr_residual": ours.residual.max().item(),
         "ipopt_residual": residual.max().item(),
         "cost_disagreement": (by_our_cost / cost - 1).abs().max().item(),
