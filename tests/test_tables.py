@@ -56,16 +56,9 @@ def test_none_or_several_values_are_refused(where, count):
 def test_table_as_markdown_and_latex_aligns_its_first_columns_left():
     content = (["method", "gap"], [["net", tables.percent(0.05)], ["lqr", tables.times(2.5)]])
     assert plain(tables.markdown(*content)) == "| method | gap |\n| --- | ---: |\n| net | 5.00 % |\n| lqr | 2.50 × |"
-    assert tables.latex(*content, left=2).splitlines() == [
-        r"\begin{tabular}{ll}",
-        r"\toprule",
-        r"method & gap \\",
-        r"\midrule",
-        r"net & 5.00~\% \\",
-        r"lqr & 2.50~$\times$ \\",
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
+    rows = [r"method & gap \\", r"\midrule", r"net & 5.00~\% \\", r"lqr & 2.50~$\times$ \\"]
+    whole = [r"\begin{tabular}{ll}", r"\toprule", *rows, r"\bottomrule", r"\end{tabular}"]
+    assert tables.latex(*content, left=2).splitlines() == whole
 
 
 def test_counts_are_written_in_full():

@@ -120,9 +120,8 @@ class Made(Markup):
     def lines(self) -> list[str]:
         """The fold."""
         name = self.arguments[0] if self.arguments else ""
-        made = ["Made by this page's code when the book was built: `make book`."]
         title = f"How this {'table' if name.startswith('table') else 'figure'} was made"
-        told = self._of_the_paper(name) if name else made
+        told = self._of_the_paper(name) if name else ["Made by this page's code when the book was built: `make book`."]
         return [f":::{{dropdown}} {title}", ":class-container: made", "", *told, ":::"]
 
     def _of_the_paper(self, name: str) -> list[str]:

@@ -8,12 +8,11 @@ Each file of this folder registers its own functions; ``python -m trc.artifact.f
 from importlib import import_module
 from pkgutil import iter_modules
 
-from .files import draw
-from .registry import FIGURES, Entry, figure, index, paper_entries, table
+from .registry import FIGURES, figure, index, paper_entries, table
 
 for _file in iter_modules(__path__):
     if _file.name != "__main__":
         import_module(f"{__name__}.{_file.name}")
 globals().update({_name: _entry.make for _name, _entry in FIGURES.items()})  # figures.methods, figures.comparison …
 
-__all__ = ["FIGURES", "Entry", "draw", "figure", "index", "paper_entries", "table"]
+__all__ = ["FIGURES", "figure", "index", "paper_entries", "table"]

@@ -1,15 +1,50 @@
-"""Make the paper's figures and tables, and their index: ``python -m trc.artifact.figures [NAME …]``."""
+"""Make the paper's figures and tables, and their index: ``python -m trc.artifact.figures [NAME …]``.
+
+Each has the same bytes every time, and a ``.json`` beside it that names its inputs.
+"""
 
 import argparse
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 
 from ...common.files import write_text
 from ...common.provenance import project_root
+from ...common.text import latex, markdown
+from ...plots import save_vector
 from ..program import program
-from .files import draw
-from .registry import index, paper_entries
+from ..results import read_manifest, read_table
+from .registry import Entry, index, paper_entries
+
+
+def draw(entry: Entry, root: Path) -> list[Path]:
+    """Make one figure (``.svg`` and ``.pdf``) or table (``.md`` and ``.tex``) of the paper in ``figures/``."""
+    record: dict[str, Any] = {"function": entry.path, "notebook": entry.notebook, "inputs": {}, "commit": None}
+    record["command"] = f"make figures ONLY={entry.number}"
+    inputs: dict[str, pd.DataFrame] = {}
+    if entry.experiment is not None:
+        manifest = read_manifest(entry.experiment, root)
+        record["commit"] = manifest["run"]["commit"]  # of the sources that made the inputs, never HEAD
+        for name in entry.tables:
+            inputs[name] = read_table(entry.experiment, f"{name}.csv", root)
+            record["inputs"][f"results/{entry.experiment}/{name}.csv"] = manifest["tables"][f"{name}.csv"]
+    try:
+        made = entry.make(**inputs)
+    except KeyError as error:
+        raise ValueError(f"a table of {entry.name} lacks the column {error}; run its experiment again.") from None
+    stem = root / "figures" / entry.name
+    if isinstance(made, pd.DataFrame):
+        content = (list(made.columns), made.to_numpy().tolist(), 2)
+        writers = {".md": markdown, ".tex": latex}
+        paths = [write_text(stem.with_suffix(suffix), f"{text(*content)}\n") for suffix, text in writers.items()]
+    else:
+        paths = save_vector(made, stem)
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    return [*paths, write_text(stem.with_suffix(".json"), text)]
 
 
 @program("trc.artifact.figures")

@@ -14,10 +14,7 @@ SMALLEST_GAP = 1e-6
 
 @figure(1, page="book/comparison", experiment="comparison")
 def methods(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """Terminal error and cost by method: interval, interquartile mean, and one point a seed.
-
-    By ``problem, set, method, metric``; the set ``test`` is drawn.
-    """
+    """Terminal error and cost on the test set, with one point a seed, by ``problem, set, method, metric``."""
     runs, summary = (select(frame, set="test") for frame in (runs, summary))
     metrics = {"terminal_error_iqm": "terminal error  ‖$x_T - x_g$‖", "cost_iqm": "cost  $J$"}
     shown = {(method,): look for method, look in present(METHODS, runs["method"]).items()}

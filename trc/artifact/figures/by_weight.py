@@ -22,10 +22,7 @@ PANELS = {
 
 @figure(9, "weight", page="book/process_weight", experiment="process_weight")
 def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """What becomes of the answer and of the first guess as the iterates' costs count more in the loss.
-
-    By ``problem, set, size, form, weight, metric``; the set ``test`` is drawn.
-    """
+    """Answer and first guess by loss on the test set, by ``problem, set, size, form, weight, metric``."""
     summary, runs = (select(frame, set="test") for frame in (summary, runs))
     problems = sorted(set(summary["problem"]), reverse=True)  # the one with all forms first
     figure, rows = stacked(problems, len(PANELS), 1.9, 0.7)

@@ -70,9 +70,7 @@ def whiskers(rows: Mapping[str, Any] | pd.DataFrame) -> np.ndarray:
     return np.reshape([rows["value"] - rows["low"], rows["high"] - rows["value"]], (2, -1)).clip(0)
 
 
-def upright(
-    ax: Axes, x: float, summary: pd.DataFrame, runs: pd.DataFrame, where: Mapping[str, Any], look: Look
-) -> None:
+def upright(ax: Axes, x: float, summary: pd.DataFrame, runs: pd.DataFrame, where: dict[str, Any], look: Look) -> None:
     """Interval, value and one point a seed of what `where` chooses, standing, in percent."""
     total, seeds = row_of(summary, **where), select(runs, **where)["value"]
     line = {"color": look.color, "marker": look.marker, "markersize": 5, "elinewidth": 1}

@@ -24,10 +24,7 @@ QUESTIONS = {
 
 @table(1, page="book/comparison", experiment="comparison")
 def comparison(summary: pd.DataFrame) -> pd.DataFrame:
-    """Success, terminal error and gap to the optimum of every method, with 95 % intervals.
-
-    By ``problem, set, method, metric``; the set ``test`` is shown.
-    """
+    """Success, terminal error and gap of every method on the test set, by ``problem, set, method, metric``."""
     rows = []
     for problem, some in select(summary, set="test").groupby("problem", sort=False):
         for method, look in present(METHODS, some["method"]).items():
@@ -55,10 +52,7 @@ def contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
 
 @table(3, "weights", page="book/process_weight", experiment="process_weight")
 def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """What each form and weight of the loss gives: answer, first guess, monotone share and success.
-
-    By ``problem, set, size, form, weight, metric``; the set ``test`` is shown.
-    """
+    """Answer, first guess and success by loss on the test set, by ``problem, set, size, form, weight, metric``."""
     rows = []
     for (problem, size, form), kind in select(summary, set="test").groupby(["problem", "size", "form"], sort=False):
         for weight, some in kind.groupby("weight"):
@@ -84,10 +78,7 @@ def cycles(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
 
 @table(5, "sizes", page="book/size_ablation", experiment="size_ablation")
 def size_costs(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
-    """Networks of several sizes: what they cost and what they reach.
-
-    By ``problem, set, variant, metric``; the set ``test`` is shown. `networks` is as in :func:`cycles`.
-    """
+    """Networks of several sizes on the test set, as in :func:`cycles`, by ``problem, set, variant, metric``."""
     return _networks(select(summary, set="test"), networks, lambda variant: variant.replace("-", " "))
 
 
