@@ -4,6 +4,7 @@ The problems are those of ``made_up.py``.
 """
 
 import math
+import re
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from made_up import Cart, Rover
 
 import trc
 from trc.artifact import Experiment, experiment
+from trc.common.provenance import project_root
 from trc.experts import EXPERTS
 from trc.model.feedback import Observation, feedback
 from trc.problems import register
@@ -87,6 +89,14 @@ def test_model_learns_from_a_problem_of_ones_own_and_is_kept_and_judged(kind, tm
     assert table.loc["trained", "cost"] == pytest.approx(trc.evaluate(model, problem, *x)["cost"])
     assert table["cost"].idxmin() == "optimum"
     assert table["success"].between(0, 1).all()
+
+
+def test_what_contributors_are_shown_runs():
+    for block in re.findall(r"```python\n(.*?)```", (project_root() / "CONTRIBUTING.md").read_text(), re.DOTALL):
+        exec(block, {"__name__": "shown"})
+    data = trc.generate_dataset(trc.make_problem("rocket"), 8, seed=1)
+    model = trc.TinyRecursiveControl.create_small(problem=data.problem, seed=0)
+    trc.train(model, data, epochs=1, seed=0, loss="effort", process_weight=0.01)
 
 
 def test_lqr_reaches_the_bounds_of_two_controls_and_beats_doing_nothing(draw):
