@@ -1,9 +1,10 @@
-"""Shared by all tests: both problems, and instances of them."""
+"""Shared by all tests: the problems, and instances of them."""
 
 import pytest
 import torch
 
 import trc
+from trc.artifact.presets import PAPER_PROBLEMS
 from trc.model.feedback import FEEDBACKS
 from trc.training import LOSSES, SCHEDULES
 
@@ -28,7 +29,13 @@ def what_a_test_registers_is_forgotten():
 
 @pytest.fixture(params=list(trc.PROBLEMS))
 def problem(request):
-    """Each problem in turn."""
+    """Each problem in turn: what holds for one that is added, too."""
+    return trc.make_problem(request.param)
+
+
+@pytest.fixture(params=PAPER_PROBLEMS)
+def paper_problem(request):
+    """Each of the paper's problems: what holds for them."""
     return trc.make_problem(request.param)
 
 

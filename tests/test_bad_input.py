@@ -8,7 +8,6 @@ import torch
 
 import trc
 from trc.artifact import runner
-from trc.common import text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -32,12 +31,6 @@ def test_what_is_not_expected_is_said_in_a_sentence(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call()
     assert str(error.value).endswith(".")
-
-
-def test_numbers_at_the_edges():
-    assert (text.number(99.96), text.number(999.6)) == ("100", "1\N{NO-BREAK SPACE}000")
-    assert text.number(float("nan")) == "nan"
-    assert text.percent(-1e-9).startswith("0.00")
 
 
 # The README

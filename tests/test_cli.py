@@ -395,7 +395,7 @@ def test_help_explains_every_option(run, command):
         ("train --data DATA --loss mse", "'mse' is not one of 'cloning', 'process'"),
         ("train --data DATA --scheduler linear", "'linear' is not one of 'cosine', 'step', 'plateau', 'none'"),
         ("train --data DATA --device gpu", "unknown device 'gpu'; known are cpu, cuda"),
-        ("train --data DATA --problem pendulum", "unknown problem 'pendulum'; known are double_integrator, "),
+        ("train --data DATA --problem odd", "unknown problem 'odd'; known are "),
         ("train --data DATA --problem van-der-pol", "is for 'double_integrator', not for 'van_der_pol'"),
         ("train --data DATA --latent-dim 10 --num-heads 4", "latent_dim 10 must be a multiple of num_heads 4"),
         ("train --data DATA --output-dir DATA/out", "can't make the run's folder"),

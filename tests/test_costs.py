@@ -61,8 +61,8 @@ def test_cost_of_two_steps_by_hand():
         assert one(states, controls, torch.tensor([[0.0, 1.0]])).tolist() == [43.0]
 
 
-def test_weights_are_those_of_the_design(problem):
-    assert problem.cost == trc.QuadraticCost(Q=[[10, 0], [0, 5]], R=[[0.1]], Q_final=[[200, 0], [0, 100]])
+def test_weights_are_those_of_the_design(paper_problem):
+    assert paper_problem.cost == trc.QuadraticCost(Q=[[10, 0], [0, 5]], R=[[0.1]], Q_final=[[200, 0], [0, 100]])
 
 
 @each_cost

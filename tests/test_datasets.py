@@ -149,12 +149,12 @@ def test_evaluation_sets_are_fixed_and_as_wide_as_they_say(name, double_integrat
     assert 0.95 * 2 * scale < widest <= 2 * scale
 
 
-def test_committed_optima_are_those_of_the_library(problem):
+def test_committed_optima_are_those_of_the_library(paper_problem):
     """A sample of the committed J*, solved again."""
     rows = read_table("teachers", "optima.csv", ROOT)
-    rows = rows[(rows["problem"] == problem.name) & (rows["set"] == "wide")].head(12)
-    data = trc.evaluation_set(problem, "wide")
-    found = trc.optimum(problem, data.initial_states[:12], data.target_states[:12])
+    rows = rows[(rows["problem"] == paper_problem.name) & (rows["set"] == "wide")].head(12)
+    data = trc.evaluation_set(paper_problem, "wide")
+    found = trc.optimum(paper_problem, data.initial_states[:12], data.target_states[:12])
     torch.testing.assert_close(found.cost, torch.tensor(rows["optimal_cost"].to_numpy()), rtol=1e-8, atol=0)
 
 

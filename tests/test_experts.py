@@ -46,8 +46,8 @@ def optimum_without_bounds(problem, initial, target):
 
 
 @pytest.mark.parametrize("weights", [{}, {"Q": [[3, 1], [1, 1]], "R": [[2.0]]}], ids=["own weights", "other weights"])
-def test_gains_of_a_long_horizon_are_those_of_control_dlqr(problem, weights):
-    problem, origin = problem.replace(horizon=500, **weights), torch.zeros(1, 2, dtype=torch.float64)
+def test_gains_of_a_long_horizon_are_those_of_control_dlqr(paper_problem, weights):
+    problem, origin = paper_problem.replace(horizon=500, **weights), torch.zeros(1, 2, dtype=torch.float64)
     gains, offsets = trc.lqr_gains(problem, origin)
     (A,), (B,) = trc.step_jacobians(problem, origin, origin[:, :1])
     stationary, _, _ = control.dlqr(A.numpy(), B.numpy(), np.array(problem.cost.Q), np.array(problem.cost.R))
@@ -69,14 +69,16 @@ def test_unbounded_lqr_is_the_optimum(problem, draw):
 
 
 def test_gains_are_given_one_target_at_a_time(problem):
-    target = torch.tensor([[0.5, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    target = torch.zeros(2, problem.state_dim, dtype=torch.float64)
+    target[0, 0] = 0.5
     gains, offsets = trc.lqr_gains(problem, target)
     for i in range(2):
         alone = trc.lqr_gains(problem, target[i : i + 1])
         torch.testing.assert_close((gains[i], offsets[i]), (alone[0][0], alone[1][0]), rtol=1e-12, atol=1e-12)
 
 
-def test_saturated_lqr_is_the_clipped_law_reaches_its_bounds_and_holds_its_own_rollout_and_cost(problem, draw):
+def test_saturated_lqr_is_the_clipped_law_reaches_its_bounds_and_holds_its_own_rollout_and_cost(paper_problem, draw):
+    problem = paper_problem
     initial, target = draw(problem.replace(target_range=((-1, 1), (-1, 1))), 200)
     solution = trc.lqr(problem, initial, target)
     assert (solution.controls.min(), solution.controls.max()) == (problem.control_low[0], problem.control_high[0])

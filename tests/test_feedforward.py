@@ -53,7 +53,8 @@ def test_it_has_one_iterate_and_asks_nobody(problem, draw):
         network(*draw(problem, 3), iterations=2)
 
 
-def test_it_learns_is_kept_and_judged_like_the_others(problem, tmp_path):
+def test_it_learns_is_kept_and_judged_like_the_others(paper_problem, tmp_path):
+    problem = paper_problem
     data = trc.generate_dataset(problem, 256, seed=1)
     network = FeedForward.create(problem=problem, width=32, seed=0)
     history = trc.train(network, data, epochs=10, seed=0, state_weight=1.0)

@@ -71,9 +71,9 @@ VARIANTS = {
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
 def test_every_parameter_learns(problem, draw, settings):
     model = Model.create_small(problem=problem, feedback="error", seed=0, **settings).double()
-    initial, target = draw(problem.replace(target_range=((-1, 1), (-1, 1))), 16)
+    initial, target = draw(problem.replace(target_range=((-1, 1),) * problem.state_dim), 16)
     assert (initial != 0).all() and (target != 0).all()
-    label = torch.randn(16, problem.horizon, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    label = torch.randn(16, problem.horizon, problem.control_dim, generator=torch.Generator().manual_seed(1)).double()
     (model(initial, target)["controls"] - label).square().mean().backward()
     largest = {}
     for name, parameter in model.named_parameters():
@@ -272,7 +272,7 @@ def test_remaining_time_is_an_input(double_integrator, draw):
 def test_what_each_kind_of_feedback_shows(problem, draw, kind):
     initial, target = draw(problem, 4)
     output = small(problem, feedback=kind).double()(initial, target, return_all_iterations=True)
-    assert output["errors"].shape == (4, 3, 2)
+    assert output["errors"].shape == (4, 3, problem.state_dim)
     for k in range(3):
         controls = output["all_controls"][:, k]
         true = trc.rollout(problem, initial, controls)

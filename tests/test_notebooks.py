@@ -22,10 +22,6 @@ def content(notebook):
     return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
 
 
-def test_there_are_notebooks():
-    assert NAMES
-
-
 @each_name
 def test_text_and_ipynb_hold_the_same_cells(name):
     text = jupytext.read(NOTEBOOKS / f"{name}.md")

@@ -53,10 +53,10 @@ def test_van_der_pol_agrees_with_scipy_and_converges_with_order_four():
 
 
 def test_step_works_for_any_leading_shape(problem):
-    x = torch.randn(3, 4, 2, generator=generator(), dtype=torch.float64)
-    u = torch.randn(3, 4, 1, generator=generator(1), dtype=torch.float64)
-    pairs = zip(x.reshape(-1, 2), u.reshape(-1, 1), strict=True)
-    one_by_one = torch.stack([problem.step(a, b, problem.parameters) for a, b in pairs]).reshape(3, 4, 2)
+    x = torch.randn(3, 4, problem.state_dim, generator=generator(), dtype=torch.float64)
+    u = torch.randn(3, 4, problem.control_dim, generator=generator(1), dtype=torch.float64)
+    pairs = zip(x.flatten(0, 1), u.flatten(0, 1), strict=True)
+    one_by_one = torch.stack([problem.step(a, b, problem.parameters) for a, b in pairs]).view_as(x)
     torch.testing.assert_close(problem.step(x, u, problem.parameters), one_by_one, rtol=1e-14, atol=0)
 
 
@@ -81,7 +81,7 @@ def test_overrides_change_what_they_name_and_nothing_else(van_der_pol):
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [
-        ("pendulum", {}, "unknown problem 'pendulum'; known are double_integrator, van_der_pol"),
+        ("odd", {}, "unknown problem 'odd'; known are .*double_integrator, .*van_der_pol"),
         ("van_der_pol", {"mass": 1.0}, r"'van_der_pol' has no setting 'mass'; it has Q, .*horizon.*mu.*target_range"),
     ],
 )

@@ -16,18 +16,24 @@ def plain(text):
         (0, "0"),
         (0.12345, "0.123"),
         (-2.5, "-2.50"),
+        (99.96, "100"),
         (123.4, "123"),
+        (999.6, "1 000"),
         (12345.6, "12 346"),
         (1e-4, "0.000100"),
         (1.234e-5, "1.23 × 10⁻⁵"),
         (-4.56e7, "-4.56 × 10⁷"),
+        (float("nan"), "nan"),
     ],
 )
 def test_number_has_three_significant_digits(value, text):
     assert plain(tables.number(value)) == text
 
 
-def test_shares_and_intervals_by_hand():
+def test_shares_intervals_and_counts_by_hand():
+    assert plain(tables.count(2_604_062)) == "2 604 062"
+    assert plain(tables.count(-1234.56, 1)) == "-1 234.6"
+    assert plain(tables.percent(-1e-9)) == "0.00 %"
     assert plain(tables.percent(0.00364)) == "0.36 %"
     assert plain(tables.percent(-0.5, 0)) == "-50 %"
     assert plain(tables.interval(0.1, 0.25)) == "0.100 … 0.250"
@@ -59,8 +65,3 @@ def test_table_as_markdown_and_latex_aligns_its_first_columns_left():
     rows = [r"method & gap \\", r"\midrule", r"net & 5.00~\% \\", r"lqr & 2.50~$\times$ \\"]
     whole = [r"\begin{tabular}{ll}", r"\toprule", *rows, r"\bottomrule", r"\end{tabular}"]
     assert tables.latex(*content, left=2).splitlines() == whole
-
-
-def test_counts_are_written_in_full():
-    assert tables.count(2_604_062) == "2\N{NO-BREAK SPACE}604\N{NO-BREAK SPACE}062"
-    assert tables.count(-1234.56, 1) == "\N{MINUS SIGN}1\N{NO-BREAK SPACE}234.6"
