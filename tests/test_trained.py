@@ -1,9 +1,12 @@
+from dataclasses import make_dataclass
+
 import pytest
 import torch
 
 import trc
 from trc.artifact import trained
 from trc.artifact.trained import Recipe, find, train_all, train_one
+from trc.training import TrainingConfig
 
 SETTINGS = {"problem": "double_integrator", "size": "small", "feedback": "none", "num_samples": 8}
 
@@ -62,6 +65,15 @@ def test_model_of_other_numerics_is_trained_anew_and_says_so(tmp_path, monkeypat
     with pytest.warns(UserWarning, match=message):
         ((_, record),) = train_all([one], tmp_path, progress=False)
     assert record["numerics"] == old + 1
+
+
+def test_option_that_is_added_changes_no_recipe_that_does_not_ask_for_it(tmp_path, monkeypatch):
+    train_one(recipe(), tmp_path)
+    (kept,) = tmp_path.glob("*.safetensors")
+    wider = make_dataclass("Wider", [("new", float, 0.5)], bases=(TrainingConfig,), frozen=True, kw_only=True)
+    monkeypatch.setattr(trained, "TrainingConfig", wider)
+    assert recipe().path(tmp_path) == kept and find(recipe(), tmp_path) is not None
+    assert recipe(training={"epochs": 1, "new": 1.0}).path(tmp_path) != kept
 
 
 def test_recipe_gives_the_model_that_its_steps_give_and_a_record_of_them(tmp_path):

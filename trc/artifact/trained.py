@@ -6,7 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,17 @@ class Recipe:
         whole = {"model": asdict(self.network_config()), "training": asdict(self.training_config())}
         return json.loads(json.dumps(asdict(self) | whole))
 
+    def asked(self, meaning: dict[str, Any]) -> dict[str, Any]:
+        """A meaning without what is as by default: an option that the library gets one day changes no recipe."""
+        kept = {}
+        for name, config in (("model", self.network_config()), ("training", self.training_config())):
+            defaults = {f.name: json.dumps(f.default) for f in fields(config) if f.default is not MISSING}
+            kept[name] = {key: value for key, value in meaning[name].items() if json.dumps(value) != defaults.get(key)}
+        return meaning | kept
+
     def path(self, folder: str | Path) -> Path:
         """Where the trained model is kept in `folder`: its name says what was asked for, not by which code."""
-        name = _digest(self.meaning(), self.made_problem().to_dict())
+        name = _digest(self.asked(self.meaning()), self.made_problem().to_dict())
         return Path(folder) / f"{self.problem}-{self.size}-{self.feedback}-{self.seed}-{name}.safetensors"
 
     def data_path(self, folder: str | Path) -> Path:
@@ -106,7 +114,7 @@ def find(recipe: Recipe, folder: str | Path) -> Trained | None:
         about = f"{path.name} was trained under NUMERICS {other}, and this code has {NUMERICS}; it is trained anew."
         warnings.warn(about, stacklevel=2)
         return None
-    return (model, record) if record.get("recipe") == recipe.meaning() else None
+    return (model, record) if recipe.asked(record["recipe"]) == recipe.asked(recipe.meaning()) else None
 
 
 def train_one(recipe: Recipe, folder: str | Path) -> None:
