@@ -71,23 +71,23 @@ def test_unbounded_lqr_is_the_optimum(problem, draw):
 def test_gains_are_given_one_target_at_a_time(problem):
     target = torch.zeros(2, problem.state_dim, dtype=torch.float64)
     target[0, 0] = 0.5
-    gains, offsets = trc.lqr_gains(problem, target)
+    both = trc.lqr_gains(problem, target)
     for i in range(2):
         alone = trc.lqr_gains(problem, target[i : i + 1])
-        torch.testing.assert_close((gains[i], offsets[i]), (alone[0][0], alone[1][0]), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close([part[i] for part in both], [part[0] for part in alone], rtol=1e-12, atol=1e-12)
 
 
 def test_saturated_lqr_is_the_clipped_law_reaches_its_bounds_and_holds_its_own_rollout_and_cost(paper_problem, draw):
-    problem = paper_problem
-    initial, target = draw(problem.replace(target_range=((-1, 1), (-1, 1))), 200)
-    solution = trc.lqr(problem, initial, target)
-    assert (solution.controls.min(), solution.controls.max()) == (problem.control_low[0], problem.control_high[0])
-    states = trc.rollout(problem, initial, solution.controls)
+    initial, target = draw(paper_problem.replace(target_range=((-1, 1), (-1, 1))), 200)
+    solution = trc.lqr(paper_problem, initial, target)
+    reached = solution.controls.min(), solution.controls.max()
+    assert reached == (paper_problem.control_low[0], paper_problem.control_high[0])
+    states = trc.rollout(paper_problem, initial, solution.controls)
     torch.testing.assert_close(solution.states, states, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(solution.cost, problem.cost(states, solution.controls, target), rtol=1e-12, atol=0)
-    gains, offsets = trc.lqr_gains(problem, target)
+    torch.testing.assert_close(solution.cost, paper_problem.cost(states, solution.controls, target), rtol=1e-12, atol=0)
+    gains, offsets = trc.lqr_gains(paper_problem, target)
     deviation = (states[:, :-1] - target.unsqueeze(1)).unsqueeze(-1)
-    law = problem.clip(-(gains @ deviation).squeeze(-1) - offsets)
+    law = paper_problem.clip(-(gains @ deviation).squeeze(-1) - offsets)
     torch.testing.assert_close(solution.controls, law, rtol=0, atol=1e-10)
 
 

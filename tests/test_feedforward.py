@@ -54,18 +54,17 @@ def test_it_has_one_iterate_and_asks_nobody(problem, draw):
 
 
 def test_it_learns_is_kept_and_judged_like_the_others(paper_problem, tmp_path):
-    problem = paper_problem
-    data = trc.generate_dataset(problem, 256, seed=1)
-    network = FeedForward.create(problem=problem, width=32, seed=0)
+    data = trc.generate_dataset(paper_problem, 256, seed=1)
+    network = FeedForward.create(problem=paper_problem, width=32, seed=0)
     history = trc.train(network, data, epochs=10, seed=0, state_weight=1.0)
     assert history.validation_loss[-1] < history.validation_loss[0] / 2
     assert not network.needs_simulator
     read = trc.load_model(trc.save_model(network, tmp_path / "plain.safetensors"))
     assert isinstance(read, FeedForward)
     assert read.config == network.config
-    x0, target = problem.sample(4, generator=torch.Generator().manual_seed(0))
-    assert trc.evaluate(read, problem, x0, target) == trc.evaluate(network, problem, x0, target)
-    assert "untrained" in trc.compare(read, problem, x0, target, generator=torch.Generator(), resamples=10).index
+    x0, target = paper_problem.sample(4, generator=torch.Generator().manual_seed(0))
+    assert trc.evaluate(read, paper_problem, x0, target) == trc.evaluate(network, paper_problem, x0, target)
+    assert "untrained" in trc.compare(read, paper_problem, x0, target, generator=torch.Generator(), resamples=10).index
 
 
 def test_what_needs_refinements_or_latents_refuses_it(double_integrator):

@@ -79,13 +79,9 @@ def test_front_page_leads_into_the_book():
 
 
 @each_page
-def test_page_has_text(page):
-    assert len(soup(page_file(page)).find("article").get_text(strip=True)) > 100, "the page is empty"
-
-
-@each_page
-def test_no_cell_failed(page):
+def test_page_has_text_and_no_cell_failed(page):
     document = soup(page_file(page))
+    assert len(document.find("article").get_text(strip=True)) > 100, "the page is empty"
     assert not document.select(".output.traceback")
     assert "Traceback (most recent call last)" not in document.get_text()
 
