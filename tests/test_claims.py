@@ -104,9 +104,12 @@ def test_claim_puts_its_numbers_in(root):
     assert found.sentence(root) == "a costs 25.0\N{NO-BREAK SPACE}%, b 0.500 more."
 
 
-def test_claims_that_hold_end_with_status_0(root, capsys):
+def test_claims_hold_with_status_0_and_edited_results_break_them(root, capsys):
     assert main([]) == 0
     assert capsys.readouterr().out == "holds   claim       a-is-better\neverything holds\n"
+    (root / "results" / "tiny" / "runs.csv").write_text("method,metric,value\na,gap,0.1\nb,gap,0.5\n")
+    assert main([]) == 1
+    assert "is not the file that its manifest records" in capsys.readouterr().out
 
 
 def test_broken_claim_ends_with_status_1_and_names_its_page(root, capsys):
@@ -117,22 +120,18 @@ def test_broken_claim_ends_with_status_1_and_names_its_page(root, capsys):
     assert out == f"BROKEN  claim       a-is-better: {wrong}\n1 broken\n"
 
 
-def test_edited_results_break_the_claim(root, capsys):
-    (root / "results" / "tiny" / "runs.csv").write_text("method,metric,value\na,gap,0.1\nb,gap,0.5\n")
-    assert main([]) == 1
-    assert "is not the file that its manifest records" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("row", ["a", "c gap", "a gap 0.25 more", ""])
 def test_number_must_be_the_only_one(root, row):
     with pytest.raises(ValueError, match=r"fits \d rows of results/tiny/runs.csv"):
         Number(table="tiny/runs", row=row).value(root)
 
 
-def test_several_rows_become_one_number(root):
+def test_several_rows_become_one_number_and_times_that_no_manifest_records_can_be_read(root):
     assert Number(table="tiny/runs", row="a", take="max").value(root) == 1.0
     assert Number(table="tiny/runs", row="a", take="mean").value(root) == 0.625
     assert Number(table="tiny/runs", row="* gap", take="min").value(root) == 0.25
+    (root / "results" / "tiny" / "timings.csv").write_text("what,seconds\n'a b',2\n")
+    assert Number(table="tiny/timings", row="*", column="seconds").value(root) == 2
     with pytest.raises(ValueError, match="column 'beauty', fits 1 rows"):
         Number(table="tiny/runs", row="a gap", column="beauty").value(root)
 
@@ -260,8 +259,3 @@ def test_verdict_is_checked_and_its_finding_written(root, capsys):
     assert found.sentence(root) == "25\N{NO-BREAK SPACE}%. It is more."
     assert main([]) == 0
     assert "holds   verdict     a-is-small\n" in capsys.readouterr().out
-
-
-def test_times_that_no_manifest_records_can_be_read(root):
-    (root / "results" / "tiny" / "timings.csv").write_text("what,seconds\n'a b',2\n")
-    assert Number(table="tiny/timings", row="*", column="seconds").value(root) == 2

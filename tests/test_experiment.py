@@ -82,9 +82,13 @@ def test_what_was_not_trained_is_refused_with_what_was(make):
     exp = make(seeds="0")
     with pytest.raises(ValueError, match="tiny has not trained double_integrator, a, 0; it has trained none yet"):
         exp.model("double_integrator", "a", 0)
+    with pytest.raises(ValueError, match="tiny has trained nothing yet: call train before"):
+        exp.judge()
     exp.train({"a": {}})
     with pytest.raises(ValueError, match="it has trained double_integrator, a, 0"):
         exp.model("double_integrator", "b", 0)
+    with pytest.raises(ValueError, match="unknown evaluation set 'tset'; known are test"):
+        exp.judge(["tset"])
     with pytest.raises(ValueError, match="a variant of tiny is named by variant, got \\('a', 1\\)"):
         exp.train({("a", 1): {}})
 

@@ -15,6 +15,7 @@ def remedy(name):
 
 
 def read(name):
+    assert (NOTEBOOKS / f"{name}.ipynb").is_file(), f"notebooks/{name}.ipynb is missing: {remedy(name)}"
     return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
 
@@ -23,7 +24,10 @@ def content(notebook):
 
 
 @each_name
-def test_text_and_ipynb_hold_the_same_cells(name):
+def test_text_and_ipynb_hold_the_same_cells_and_were_executed_for_the_book(name):
+    made = f"results/{name}/{name}"
+    assert (NOTEBOOKS.parent / f"{made}.ipynb").is_file(), f"run `make experiments PRESET=paper ONLY={name}`"
+    assert f"{made}\n" in (NOTEBOOKS.parent / "_toc.yml").read_text(), f"list {made} in _toc.yml, below its page"
     text = jupytext.read(NOTEBOOKS / f"{name}.md")
     assert content(read(name)) == content(text), f"notebooks/{name}.ipynb is not its text twin: {remedy(name)}"
 

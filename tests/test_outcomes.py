@@ -48,12 +48,9 @@ def test_table_by_seed_by_hand():
     assert table.values.tolist() == rows
 
 
-def test_reduction_is_the_share_that_is_gone():
+def test_reduction_is_the_share_that_is_gone_and_the_typical_gap_leaves_a_few_failures_out():
     found = {"cost": torch.tensor([[1.0, 2.0]]), "previous_cost": torch.tensor([[4.0, 8.0]])}
     assert gathered({("a",): found}).by_seed(["reduction"])["value"].item() == 0.75
-
-
-def test_typical_gap_leaves_a_few_failures_out():
     found = {"cost": torch.tensor([[1.0, 1.1, 1.1, 50.0]]), "optimal_cost": torch.ones(1, 4)}
     assert QUANTITIES["gap_iqm"].value(found) == pytest.approx(0.1)
 

@@ -163,7 +163,7 @@ RESULTS = sorted(path.parent.name for path in (ROOT / "results").glob("*/manifes
 @pytest.mark.parametrize("experiment", RESULTS)
 def test_committed_results_are_those_that_their_manifest_records(experiment):
     manifest = read_manifest(experiment, ROOT)
-    assert manifest["parameters"]["preset"] == "paper"
+    assert manifest["parameters"]["preset"] == "paper", f"run `make experiments PRESET=paper ONLY={experiment}`"
     for table in manifest["tables"]:
         assert len(read_table(experiment, table, ROOT))
     folder = ROOT / "results" / experiment

@@ -117,16 +117,13 @@ def test_file_that_is_no_manifest_is_refused(folder, text):
         results.read_manifest("tiny")
 
 
-def test_presets_write_to_their_places(root):
+def test_presets_write_to_their_places_from_everywhere_in_the_project(root, monkeypatch):
+    monkeypatch.chdir(root / "book")
     assert results.experiment_folder("tiny", "paper") == root / "results" / "tiny"
     assert results.experiment_folder("tiny", "smoke") == root / "_build" / "smoke" / "tiny"
     assert results.experiment_folder("tiny", "paper", "results") == root / "results" / "tiny"
     assert results.experiment_folder("tiny", "smoke", "/elsewhere") == results.Path("/elsewhere/tiny")
     assert results.experiment_folder("tiny", "smoke", 5) == root / "5" / "tiny"  # as papermill reads `-p results_dir 5`
-
-
-def test_relative_results_folder_is_the_same_from_everywhere_in_the_project(root, monkeypatch):
-    monkeypatch.chdir(root / "book")
     assert results.experiment_folder("tiny", "smoke", "out") == root / "out" / "tiny"
 
 

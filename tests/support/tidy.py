@@ -116,6 +116,8 @@ def tables(experiment):
     if experiment == "rates":
         trained = crossed(problem=PROBLEMS, variant=("base", "plain"), rate=(0.0025, 0.005))
         return {"gaps": runs(trained, "gap").rename(columns={"value": "gap"})}
+    if experiment != "convergence":
+        raise ValueError(f"tests/support/tidy.py has no small tables of {experiment} yet; add them.")
     names = ("base", "alone", "shuffled", "reward-0.1", "reward-1", "K1", "K7", "K7-half", "medium", "plain")
     variants = crossed(problem=PROBLEMS, epochs=(4, 16), variant=names)
     epochs = variants.merge(pd.DataFrame({"seed": (0, 1)}), how="cross")

@@ -98,6 +98,11 @@ class Experiment:
             raise ValueError(f"{self.name} has not trained {', '.join(map(str, key))}; it has trained {known}.")
         return self.models[key]
 
+    def _trained(self) -> dict[Key, ControlNetwork]:
+        if not self.models:
+            raise ValueError(f"{self.name} has trained nothing yet: call train before it is judged.")
+        return self.models
+
     def instances(self, problem: str, name: str = "test") -> Instances:
         """Instances to judge by: ``"test"``, or from a ``"wide"`` or ``"wider"`` box."""
         if (problem, name) not in self._instances:
@@ -113,7 +118,7 @@ class Experiment:
         place of the trained ones.
         """
         found: dict[Key, list[Outcome]] = {}
-        for (problem, *variant, _), model in (self.models if models is None else models).items():
+        for (problem, *variant, _), model in (self._trained() if models is None else models).items():
             for part in [(name,) for name in sets] or [()]:
                 some = self.instances(problem, *part)
                 answer = some.judge(propose(model, some.initial, some.target))[-1]
@@ -128,7 +133,7 @@ class Experiment:
         """
         found: dict[Key, list[Outcome]] = {}
         solved = {problem: self.instances(problem).teacher_controls() for problem in self.problems if teachers}
-        for (problem, *variant, _), model in self.models.items():
+        for (problem, *variant, _), model in self._trained().items():
             some = self.instances(problem)
             asked = iterations if isinstance(model, TinyRecursiveControl) else None
             iterates = propose(model, some.initial, some.target, asked)

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..datasets import EVALUATION_SETS, evaluation_set
+from ..datasets import evaluation_set
 from ..evaluation.metrics import iterate_metrics
 from ..experts import EXPERTS
 from ..problems import Problem, make_problem
@@ -69,8 +69,8 @@ def instances(problem: str, preset: str, name: str = "test") -> Instances:
     For a problem that is none of the paper's the optimum is found here and now.
     """
     made = make_problem(problem)
-    count = min(settings(preset).num_test, EVALUATION_SETS[name][0])
-    some = evaluation_set(made, name).first(count)
+    whole = evaluation_set(made, name)
+    some = whole.first(count := min(settings(preset).num_test, len(whole)))
     optima = select(read_table("teachers", "optima.csv"), problem=problem, set=name)
     rows = optima.sort_values("instance")[:count]
     if rows.empty:

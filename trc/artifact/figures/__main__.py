@@ -60,13 +60,13 @@ def main(arguments: list[str] | None) -> int:
     if unknown := wanted - {name for entry in entries for name in (entry.name, entry.number)}:
         known = ", ".join(entry.name for entry in entries)
         raise ValueError(f"there is no figure {', '.join(sorted(unknown))}; there are {known}.")
-    path = root / "figures" / "index.yml"
-    if not path.is_file() or path.read_bytes() != index().encode():  # what is as it was keeps its time
-        write_text(path, index())
     for entry in entries:
         if not wanted or {entry.name, entry.number} & wanted:
             for path in draw(entry, root):
                 print(path.relative_to(root))
+    path = root / "figures" / "index.yml"
+    if not path.is_file() or path.read_bytes() != index().encode():  # what is as it was keeps its time
+        write_text(path, index())
     return 0
 
 
