@@ -17,6 +17,7 @@ from ..evaluation import compare as compare_methods
 from ..evaluation import judge_iterates, refinement_metrics, report
 from ..model import TinyRecursiveControl
 from ..model.checkpoints import load_model, read_training_record
+from ..problems import Problem
 from ..training.run_folder import training_summary
 from .options import FILE, Output, ProblemName, options
 
@@ -153,7 +154,9 @@ def evaluate_model(
     found, speed = results["metrics"], results["speed"]
     to_lqr = f"{found['gap_to_lqr']:.3%}" if "gap_to_lqr" in found else "none: LQR can't solve this problem"
     single = f"median {found['gap_median']:.3%}, 99th percentile {found['gap_p99']:.3%}"
-    threshold = f"threshold {problem.success_threshold:g} (the optimum: {found['optimum_success']:.1%})"
+    own = type(problem).success is not Problem.success
+    by = "as the problem says" if own else f"threshold {problem.success_threshold:g}"
+    threshold = f"{by} (the optimum: {found['optimum_success']:.1%})"
     click.echo(
         f"{len(test):,} instances of {problem.name}\n"
         f"  gap to the optimum    {found['gap']:.3%} of the mean cost ({single})\n"

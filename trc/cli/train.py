@@ -23,8 +23,8 @@ from .evaluate import compare_models, evaluate_model
 from .generate import DATASET, find_or_generate
 from .options import FILE, FOLDER, OneOf, ProblemName, field_option, jobs_option, options, problem_option
 
-#: Losses of the library without a process weight; one that is registered elsewhere may have one.
-UNWEIGHTED = ("cloning", "trajectory")
+#: Losses of the library with and without a process weight; one that is registered elsewhere may have one.
+WEIGHTED, UNWEIGHTED = ("process", "discounted", "hinge"), ("cloning", "trajectory")
 
 #: Options that are fields of the configurations; what isn't given of the network is as in its preset.
 of_model = partial(field_option, ModelConfig, MODEL_CHOICES, default=None)
@@ -127,10 +127,11 @@ def train_on(
         predictor = ValuePredictor.create(model.config.latent_dim, model_size, seed=config.seed)
     instances = f"{len(dataset):,} instances of {dataset.problem.name}"
     click.echo(f"{model_size} network, {model.num_parameters():,} parameters, on {instances}")
+    weighs = "process_weight" in training or config.loss in WEIGHTED
     click.echo(
         f"{config.epochs} epochs, batches of {config.batch_size}, learning rate {config.learning_rate:g}, "
         f"{config.schedule}, loss {config.loss}"
-        + (f" with process weight {config.process_weight:g}" if config.loss in weighted else "")
+        + (f" with process weight {config.process_weight:g}" if weighs else "")
         + (f", state weight {config.state_weight:g}" if config.state_weight else "")
     )
     before, start = epochs_done(output_dir), time.perf_counter()
