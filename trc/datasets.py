@@ -1,4 +1,4 @@
-"""The LQR generator: sample instances, solve them with an expert, save and load them as ``.npz``."""
+"""Datasets: instances that are sampled and solved by an expert, saved and loaded as ``.npz``."""
 
 import json
 import zipfile
