@@ -36,11 +36,6 @@ def test_what_is_not_expected_is_said_in_a_sentence(call, message):
 # The README
 
 
-def test_readme_python_runs():
-    for block in re.findall(r"```python\n(.*?)```", README, re.S):
-        exec(block, {})
-
-
 def test_what_the_readme_names_exists():
     assert all((ROOT / path).is_file() for path in re.findall(r"\]\((figures/[^)]*)\)", README))
     parameters = set(re.findall(r"-p (\w+) ", README))

@@ -304,7 +304,8 @@ def test_problem_that_lqr_cannot_solve_is_judged_without_it(run, here, elsewhere
     run("--import", elsewhere, "pipeline", 30, 1, "small", "--problem", "puddle", "--num-test", 10)
     folder = here / "outputs" / "puddle_small"
     few = ("--checkpoint", folder / "best_model.safetensors", "--num-eval-samples", 5)
-    assert "gap to saturated LQR  none: LQR can't solve this problem" in run("evaluate", *few)
+    said = run("evaluate", *few)
+    assert "gap to saturated LQR  none: LQR can't solve this problem" in said and "threshold 0.1 (the optimum" in said
     assert "saturated LQR is left out" in run("compare", *few)
     assert "gap_to_lqr" not in json.loads((folder / "evaluation_results.json").read_text())["metrics"]
     methods = json.loads((folder / "comparison_results.json").read_text())["methods"]

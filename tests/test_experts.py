@@ -80,8 +80,7 @@ def test_gains_are_given_one_target_at_a_time(problem):
 def test_saturated_lqr_is_the_clipped_law_reaches_its_bounds_and_holds_its_own_rollout_and_cost(paper_problem, draw):
     initial, target = draw(paper_problem.replace(target_range=((-1, 1), (-1, 1))), 200)
     solution = trc.lqr(paper_problem, initial, target)
-    reached = solution.controls.min(), solution.controls.max()
-    assert reached == (paper_problem.control_low[0], paper_problem.control_high[0])
+    assert solution.controls.aminmax() == (paper_problem.control_low[0], paper_problem.control_high[0])
     states = trc.rollout(paper_problem, initial, solution.controls)
     torch.testing.assert_close(solution.states, states, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(solution.cost, paper_problem.cost(states, solution.controls, target), rtol=1e-12, atol=0)

@@ -91,9 +91,10 @@ def test_model_learns_from_a_problem_of_ones_own_and_is_kept_and_judged(kind, tm
     assert table["success"].between(0, 1).all()
 
 
-def test_what_contributors_are_shown_runs():
-    for block in re.findall(r"```python\n(.*?)```", (project_root() / "CONTRIBUTING.md").read_text(), re.DOTALL):
-        exec(block, {"__name__": "shown"})
+def test_what_readers_and_contributors_are_shown_runs():
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for block in re.findall(r"```python\n(.*?)```", (project_root() / page).read_text(), re.DOTALL):
+            exec(block, {"__name__": "shown"})
     data = trc.generate_dataset(trc.make_problem("rocket"), 8, seed=1)
     model = trc.TinyRecursiveControl.create_small(problem=data.problem, seed=0)
     trc.train(model, data, epochs=1, seed=0, loss="effort", process_weight=0.01)

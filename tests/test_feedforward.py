@@ -15,8 +15,8 @@ def test_network_is_what_is_written_out(problem, draw):
         linear, norm = network.layers[3 * layer], network.layers[3 * layer + 2]
         x = F.layer_norm(F.silu(F.linear(x, linear.weight, linear.bias)), (8,), norm.weight, norm.bias)
     x = F.linear(x, network.layers[6].weight, network.layers[6].bias)
-    (bound,) = problem.control_high
-    torch.testing.assert_close(network(initial, target)["controls"], bound * torch.tanh(x).unsqueeze(-1))
+    (low, high), unit = problem.bounds(x), torch.tanh(x).unflatten(-1, (problem.horizon, -1))
+    torch.testing.assert_close(network(initial, target)["controls"], low + (unit + 1) / 2 * (high - low))
 
 
 @pytest.mark.parametrize(("depth", "budget"), [(1, 5_000), (3, 104_862), (4, 143_112)])

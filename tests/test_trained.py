@@ -1,4 +1,5 @@
 from dataclasses import make_dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -51,11 +52,13 @@ def test_what_is_spelt_out_and_options_that_are_added_later_change_no_model(tmp_
     assert spelt.path(tmp_path) == recipe().path(tmp_path)
     train_one(recipe(), tmp_path)
     before = recipe().path(tmp_path).stat().st_mtime_ns
-    wider = make_dataclass("Wider", [("new", float, 0.5)], bases=(TrainingConfig,), frozen=True, kw_only=True)
-    monkeypatch.setattr(trained, "TrainingConfig", wider)
+    change = partial(make_dataclass, "Changed", bases=(TrainingConfig,), frozen=True, kw_only=True)
+    monkeypatch.setattr(trained, "TrainingConfig", change([("new", float, 0.5)]))
     train_all([recipe(), spelt], tmp_path, progress=False)
     assert recipe(training={"epochs": 1, "new": 1.0}).path(tmp_path) != spelt.path(tmp_path)
     assert spelt.path(tmp_path).stat().st_mtime_ns == before
+    monkeypatch.setattr(trained, "TrainingConfig", change([("discount", float, 0.5)]))  # another default than then
+    assert find(recipe(), tmp_path) is None
 
 
 def test_model_of_other_numerics_is_trained_anew_and_says_so(tmp_path, monkeypatch):

@@ -70,7 +70,8 @@ def instances(problem: str, preset: str, name: str = "test") -> Instances:
     """
     made = make_problem(problem)
     whole = evaluation_set(made, name)
-    some = whole.first(count := min(settings(preset).num_test, len(whole)))
+    count = min(settings(preset).num_test, len(whole))
+    some = whole.first(count)
     optima = select(read_table("teachers", "optima.csv"), problem=problem, set=name)
     rows = optima.sort_values("instance")[:count]
     if rows.empty:

@@ -114,7 +114,8 @@ def find(recipe: Recipe, folder: str | Path) -> Trained | None:
         about = f"{path.name} was trained under NUMERICS {other}, and this code has {NUMERICS}; it is trained anew."
         warnings.warn(about, stacklevel=2)
         return None
-    return (model, record) if recipe.asked(record["recipe"]) == recipe.asked(recipe.meaning()) else None
+    kept = record.get("recipe")
+    return (model, record) if kept and recipe.asked(kept) == recipe.asked(recipe.meaning()) else None
 
 
 def train_one(recipe: Recipe, folder: str | Path) -> None:

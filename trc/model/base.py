@@ -1,5 +1,6 @@
 """What every network of the library has in common: what it is asked, what it answers, and whom it may ask."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class Iterates(NamedTuple):
     seen: Sequence[Observation] = ()  #: K of what the simulator told of all but the last; nothing if it was not asked
 
 
-class ControlNetwork(nn.Module):
+class ControlNetwork(nn.Module, ABC):
     """A network that proposes whole control sequences; each kind says by :meth:`iterates` how they are made.
 
     Its `problem` is the simulator that it may ask, and no part of its weights; checkpoints keep the problem's settings.
@@ -87,6 +88,7 @@ class ControlNetwork(nn.Module):
                 output["all_states"] = torch.stack([one.states for one in seen], 1)
         return {name: tensor.to(current_state.dtype) for name, tensor in output.items()}
 
+    @abstractmethod
     def iterates(
         self, question: Tensor, initial: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
     ) -> Iterates:
@@ -94,7 +96,6 @@ class ControlNetwork(nn.Module):
 
         `simulator` is what may be asked in between, about the unscaled states ``[B, n]``; None where nothing is.
         """
-        raise NotImplementedError
 
     @property
     def uses_feedback(self) -> bool:

@@ -60,7 +60,7 @@ def _can_be_at_once(problem: Problem) -> bool:
         try:
             pairs = zip(*(way(problem, x, u, problem.parameters) for way in (_at_once, _state_by_state)), strict=True)
             agree = all(torch.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True) for one, other in pairs)
-        except NotImplementedError:
+        except NotImplementedError:  # so torch says that it can't differentiate a function forwards
             agree = False
         problem.cache["both ways agree"] = agree
     return problem.cache["both ways agree"]
