@@ -154,9 +154,6 @@ def test_no_committed_file_is_over_three_megabytes():
 
 # Results
 
-#: Executed before their notebooks were written anew, on models that are kept from then: to be executed again on these.
-TO_BE_EXECUTED_AGAIN = {"convergence"}
-
 RESULTS = sorted(path.parent.name for path in (ROOT / "results").glob("*/manifest.json"))
 
 
@@ -172,8 +169,6 @@ def test_committed_results_are_those_that_their_manifest_records(experiment):
     expected = {*manifest["tables"], "manifest.json", *executed}
     assert {path.name for path in folder.iterdir()} - of_the_machine == expected
     inputs = manifest.get("inputs", {})
-    if experiment in TO_BE_EXECUTED_AGAIN:
-        inputs = {name: digest for name, digest in inputs.items() if not name.endswith(".ipynb")}
     assert inputs == input_digests(ROOT, list(inputs)), f"run `make experiments PRESET=paper ONLY={experiment}` again"
     for name in executed:
         assert (folder / name).stat().st_size < 1_000_000
