@@ -6,7 +6,7 @@ true dynamics with a line search. Instances are independent: each has its own st
 Sources: Li and Todorov (2004); Tassa, Mansard and Todorov (2014) for the bounds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_count, check_real, check_tensor
-from ..problems import Problem, check_instances, check_problem
+from ..problems import Parameters, Problem, check_instances, check_problem
 from ..simulation import check_overflow, costate_and_gradient, step_jacobians
+from ..simulation.accelerate import run
+from ..simulation.step import change_each
 from .base import EXPERTS, Trajectory
 from .lqr import lqr
 
@@ -78,7 +80,8 @@ def ilqr(
         raise ValueError(f"start must name at least one of {', '.join(problem.starts)}, or give controls.")
     x0, goal = initial.double(), target.double()
     controls = (_start(problem, x0, goal, one, generator) for one in starts)
-    best, *others = (_improve(problem, x0, goal, u, max_iterations, tolerance) for u in controls)
+    limits = {"max_iterations": max_iterations, "tolerance": tolerance}
+    best, *others = (_improve(problem, x0, goal, u, limits) for u in controls)
     for other in others:
         cheaper = other.cost < best.cost
         for name in ("states", "controls", "cost", "residual", "converged"):
@@ -125,10 +128,26 @@ def _start(
 
 
 def _improve(
-    problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, max_iterations: int, tolerance: float
+    problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, limits: Mapping[str, float]
 ) -> Trajectory:
     """Iterate from controls ``[B, T, m]``, each instance until it is stationary or nothing helps."""
-    now = _follow(problem, initial, target, controls.transpose(0, 1))
+    inputs = initial, target, controls.transpose(0, 1).contiguous()
+    states, controls, *found = run("improve", plain_improve, problem, *inputs, parameters=problem.parameters, **limits)
+    check_overflow(states)
+    return Trajectory(states.transpose(0, 1), controls.transpose(0, 1), *found, found[1] <= limits["tolerance"])
+
+
+def plain_improve(
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    controls: Tensor,
+    parameters: Parameters,
+    max_iterations: int = 500,
+    tolerance: float = 1e-6,
+) -> tuple[Tensor, ...]:
+    """States ``[T+1, B, n]``, controls ``[T, B, m]``, cost, residual and iterations, from such controls."""
+    now = _follow(problem, initial, target, controls, parameters)
     check_overflow(now.states)
     size = len(initial)
     residual = initial.new_full((size,), torch.inf)
@@ -136,8 +155,8 @@ def _improve(
     damping = initial.new_zeros(size)
     active = torch.arange(size, device=initial.device)
     for iteration in range(max_iterations + 1):
-        current, goal = now[active], target[active]
-        A, B = step_jacobians(problem, current.states[:-1], current.controls)
+        current, goal, given = now[active], target[active], change_each(parameters, lambda value: value[active])
+        A, B = step_jacobians(problem, current.states[:-1], current.controls, given)
         _, gradient = costate_and_gradient(problem, current.states, current.controls, goal, A, B)
         change = current.controls - problem.clip(current.controls - gradient)
         residual[active] = change.abs().amax((0, 2))
@@ -147,14 +166,13 @@ def _improve(
         if not len(active) or iteration == max_iterations:
             break
         policy = _backward(problem, current, goal, A[:, going], B[:, going], damping[active])
-        improved = _search(problem, now, active, current, goal, policy)
+        improved = _search(problem, now, active, current, goal, policy, change_each(given, lambda value: value[going]))
         iterations[active] += 1
         before = damping[active]
         more = torch.where(before > 0, before * 10, DAMPING["first"])
         less = torch.where(before > DAMPING["least"], before / 10, 0.0)
         damping[active] = torch.where(improved, less, more)
-    states, controls = now.states.transpose(0, 1), now.controls.transpose(0, 1)
-    return Trajectory(states, controls, now.cost, residual, iterations, residual <= tolerance)
+    return now.states, now.controls, now.cost, residual, iterations
 
 
 def _backward(
@@ -175,18 +193,30 @@ def _backward(
     P, p = final.expand(len(target), -1, -1), by_state[-1].unsqueeze(-1)
     steps, gains = [], []
     for t in range(T - 1, -1, -1):
-        hessian = torch.baddbmm(local[t], F[t].mT, P @ F[t])
-        gradient = torch.baddbmm(slope[t], F[t].mT, p)
-        H, G = hessian[:, n:, n:], hessian[:, n:, :n]
-        step, free = box_minimum(H, gradient[:, n:], low[t], high[t])
-        gain = _solve_free(H, G, free)
-        # where a control is free the gradient vanishes at the new policy, where it is not the gain does
-        p = torch.baddbmm(gradient[:, :n], G.mT, step)
-        P = torch.baddbmm(hessian[:, :n, :n], G.mT, gain, alpha=-1)
-        P = (P + P.mT) / 2
+        step, gain, P, p = one_step_back(P, p, F[t], local[t], slope[t], low[t], high[t])
         steps.append(step.squeeze(-1))
         gains.append(gain)
     return torch.stack(steps[::-1]), torch.stack(gains[::-1])
+
+
+def one_step_back(
+    P: Tensor, p: Tensor, F: Tensor, local: Tensor, slope: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Step ``[b, m, 1]`` and gain ``[b, m, n]`` of the policy at one time, and ``P`` and ``p`` ``[b, n, 1]`` before it.
+
+    ``F`` is ``[b, n, n+m]``; `local` and `slope` are the second and first derivatives of what the step costs, by state
+    and control together.
+    """
+    n = P.shape[-1]
+    hessian = torch.baddbmm(local, F.mT, P @ F)
+    gradient = torch.baddbmm(slope, F.mT, p)
+    H, G = hessian[:, n:, n:], hessian[:, n:, :n]
+    step, free = box_minimum(H, gradient[:, n:], low, high)
+    gain = _solve_free(H, G, free)
+    # where a control is free the gradient vanishes at the new policy, where it is not the gain does
+    p = torch.baddbmm(gradient[:, :n], G.mT, step)
+    P = torch.baddbmm(hessian[:, :n, :n], G.mT, gain, alpha=-1)
+    return step, gain, (P + P.mT) / 2, p
 
 
 def box_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,7 +249,13 @@ def _solve_free(H: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
 
 
 def _search(
-    problem: Problem, now: _Iterate, active: Tensor, current: _Iterate, target: Tensor, policy: tuple[Tensor, Tensor]
+    problem: Problem,
+    now: _Iterate,
+    active: Tensor,
+    current: _Iterate,
+    target: Tensor,
+    policy: tuple[Tensor, Tensor],
+    parameters: Parameters,
 ) -> Tensor:
     """Line search: put the first improvement of each instance into `now`; which improved ``[b]``."""
     steps, gains = policy
@@ -229,7 +265,8 @@ def _search(
         if not len(rest):
             break
         old, controls = current[rest], current.controls[:, rest] + size * steps[:, rest]
-        new = _follow(problem, old.states[0], target[rest], controls, (old.states, gains[:, rest]))
+        given = change_each(parameters, lambda value, rest=rest: value[rest])
+        new = _follow(problem, old.states[0], target[rest], controls, given, (old.states, gains[:, rest]))
         # near the end an improvement is smaller than the rounding of the cost; the residual judges such a step
         won = new.cost < old.cost * (1 + ROUNDING)
         now[active[rest[won]]] = new[won]
@@ -238,7 +275,12 @@ def _search(
 
 
 def _follow(
-    problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, feedback: tuple[Tensor, Tensor] | None = None
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    controls: Tensor,
+    parameters: Parameters,
+    feedback: tuple[Tensor, Tensor] | None = None,
 ) -> _Iterate:
     """Roll clipped controls ``[T, b, m]`` out, with feedback about a nominal trajectory where given."""
     low, high = problem.bounds(initial)
@@ -249,7 +291,7 @@ def _follow(
             deviation = (states[-1] - nominal[t]).unsqueeze(-1)
             u = torch.baddbmm(u.unsqueeze(-1), gains[t], deviation, alpha=-1).squeeze(-1)
         applied.append(u.clamp(low, high))
-        states.append(problem.step(states[-1], applied[-1], problem.parameters))
+        states.append(problem.step(states[-1], applied[-1], parameters))
     x, u = torch.stack(states), torch.stack(applied)
     cost = problem.cost(x.transpose(0, 1), u.transpose(0, 1), target)
     return _Iterate(x, u, torch.where(torch.isfinite(cost), cost, torch.inf))

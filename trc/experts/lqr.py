@@ -7,8 +7,10 @@ On a linear problem whose bounds are not active this is the optimum. With active
 import torch
 from torch import Tensor
 
-from ..problems import Problem, check_instances
+from ..common.checks import all_finite
+from ..problems import Parameters, Problem, check_instances
 from ..simulation import check_overflow, step_jacobians
+from ..simulation.accelerate import run
 from .base import EXPERTS, Trajectory
 
 
@@ -35,6 +37,17 @@ def riccati(
     p = torch.zeros_like(drift)
     gains, offsets = [], []
     for _ in range(horizon):
+        gain, offset, P, p = riccati_step(A, B, drift, Q, R, P, p)
+        gains.append(gain)
+        offsets.append(offset)
+    return torch.stack(gains[::-1], -3), torch.stack(offsets[::-1], -2)
+
+
+def riccati_step(
+    A: Tensor, B: Tensor, drift: Tensor, Q: Tensor, R: Tensor, P: Tensor, p: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One step of it: gain, offset, and ``P`` and ``p`` a step earlier."""
+    if True:
         BtP = B.mT @ P
         pushed = (P @ drift.unsqueeze(-1)).squeeze(-1) + p  # gradient of the cost to go at e = 0, u = 0, halved
         factor, failed = torch.linalg.cholesky_ex(R + BtP @ B)
@@ -48,22 +61,24 @@ def riccati(
         closed = A - B @ gain
         p = (closed.mT @ pushed.unsqueeze(-1)).squeeze(-1)
         P = Q + A.mT @ P @ closed
-        P = (P + P.mT) / 2
-        gains.append(gain)
-        offsets.append(offset)
-    return torch.stack(gains[::-1], -3), torch.stack(offsets[::-1], -2)
+        return gain, offset, (P + P.mT) / 2, p
 
 
 @torch.no_grad()
 def lqr_gains(problem: Problem, target: Tensor) -> tuple[Tensor, Tensor]:
     """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` for step and cost as they are at each target, controls zero."""
-    n, zero = problem.state_dim, target.new_zeros(len(target), problem.control_dim)
+    zero = target.new_zeros(len(target), problem.control_dim)
     A, B = step_jacobians(problem, target, zero)
-    drift = problem.step(target, zero, problem.parameters) - target
+    return riccati(A, B, *at_the_target(problem, target, problem.parameters), problem.horizon)
+
+
+def at_the_target(problem: Problem, target: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Drift, ``Q``, ``R`` and ``Q_final`` of the regulator to each target, without control."""
+    n, zero = problem.state_dim, target.new_zeros(len(target), problem.control_dim)
+    drift = problem.step(target, zero, parameters) - target
     running, final = problem.cost.hessian(target.expand(2, -1, -1), zero.unsqueeze(0), target)
     running = running[0] if running.ndim == 4 else running
-    Q, R = running[..., :n, :n] / 2, running[..., n:, n:] / 2
-    return riccati(A, B, drift, Q, R, final / 2, problem.horizon)
+    return drift, running[..., :n, :n] / 2, running[..., n:, n:] / 2, final / 2
 
 
 @EXPERTS.register("lqr")
@@ -75,15 +90,21 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """
     check_instances(problem, initial, target)
     x, goal = initial.double(), target.double()
-    distinct, which = goal.unique(dim=0, return_inverse=True)  # one Riccati recursion a distinct target
-    gains, offsets = lqr_gains(problem, distinct)
-    states, controls = [x], []
-    for t in range(problem.horizon):
-        deviation = (x - goal).unsqueeze(-1)
-        u = problem.clip(-(gains[which, t] @ deviation).squeeze(-1) - offsets[which, t])
-        x = problem.step(x, u, problem.parameters)
-        states.append(x)
-        controls.append(u)
-    check_overflow(torch.stack(states))
-    both = torch.stack(states, 1), torch.stack(controls, 1)
+    states, controls = run("regulate", plain_regulate, problem, x, goal, parameters=problem.parameters)
+    if not all_finite(states):
+        states, controls = plain_regulate(problem, x, goal, problem.parameters)  # says what went wrong
+        check_overflow(states)
+    both = states.transpose(0, 1), controls.transpose(0, 1)
     return Trajectory(*both, problem.cost(*both, goal)).to(initial.dtype)
+
+
+def plain_regulate(problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """States ``[T+1, B, n]`` and controls ``[T, B, m]`` under the clipped feedback."""
+    distinct, which = target.unique(dim=0, return_inverse=True)  # one Riccati recursion a distinct target
+    gains, offsets = lqr_gains(problem, distinct)
+    states, controls = [initial], []
+    for t in range(problem.horizon):
+        deviation = (states[-1] - target).unsqueeze(-1)
+        controls.append(problem.clip(-(gains[which, t] @ deviation).squeeze(-1) - offsets[which, t]))
+        states.append(problem.step(states[-1], controls[-1], parameters))
+    return torch.stack(states), torch.stack(controls)

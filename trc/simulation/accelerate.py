@@ -1,15 +1,16 @@
 """The one door to whatever makes a simulation fast.
 
-Each operation here has a plain twin in torch that a reader follows and that is always right. A *kernel* is a faster way
-to the same numbers; ``@KERNELS.register("states")`` registers what makes one for a problem. The door takes it where
-nothing forbids it: it is switched on, torch is in no mode that a kernel can't see, and on random inputs it gave the
-plain twin's numbers. A kernel that does not is refused with one warning, and the plain twin is used.
+Each operation has a plain twin in torch that a reader follows and that is always right. A *kernel* is a faster way to
+the same numbers; ``@kernel("states", trial)`` registers what makes one for a problem. The door takes it where nothing
+forbids it: it is switched on, torch is in no mode that a kernel can't see, and on the trial's inputs it gave the plain
+twin's numbers. A kernel that does not is refused with one warning, and the plain twin is used.
 """
 
 import contextlib
 import os
 import warnings
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,16 +18,19 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..common.registry import Registry
 from ..problems import Parameters, Problem
-from .step import random_inputs
 
-#: From a problem, states, controls and parameters to tensors.
-Operation = Callable[[Problem, Tensor, Tensor, Parameters], tuple[Tensor, ...]]
+T = TypeVar("T")
 
-#: The operations that can have a kernel, and what stands before the instances in the shape of their controls.
-OPERATIONS: dict[str, tuple[int, ...]] = {"states": (7,), "jacobians": ()}
+#: From a problem, tensors, and the problem's parameters to tensors.
+Operation = Callable[..., tuple[Tensor, ...]]
 
-#: What makes the kernel of an operation for a problem, or None where it can't.
-KERNELS: Registry[Callable[[Problem], Operation | None]] = Registry("kernel")
+#: What makes the kernel of an operation for a problem and a type, or None where it can't.
+KERNELS: Registry[Callable[[Problem, torch.dtype], Operation | None]] = Registry("kernel")
+
+Trial = Callable[[Problem, torch.dtype], tuple[Tensor, ...]]
+
+#: Tensors and options to try a kernel on, by operation; the instances are the last dimension but one of each tensor.
+TRIALS: dict[str, tuple[Trial, dict[str, Any]]] = {}
 
 #: Instances that a kernel is tried on, and the difference that its sums may have from the plain twin's, by type.
 TRIED = 37
@@ -46,15 +50,26 @@ def accelerate(on: bool = True) -> contextlib.AbstractContextManager[None]:
     return switch_back
 
 
+def kernel(operation: str, trial: Trial, **options: Any) -> Callable[[T], T]:
+    """Register, as a decorator, what makes kernels of an operation, and what makes the inputs that they are tried on."""
+
+    def register(make: T) -> T:
+        TRIALS[operation] = trial, options
+        return KERNELS.add(operation, make)
+
+    return register
+
+
 def run(
-    operation: str, plain: Operation, problem: Problem, x: Tensor, u: Tensor, parameters: Parameters
+    operation: str, plain: Operation, problem: Problem, *tensors: Tensor, parameters: Parameters, **options: Any
 ) -> tuple[Tensor, ...]:
     """The operation by its kernel where there is one that may be taken, otherwise as it is written."""
-    tensors = (x, u, *(value for value in parameters.values() if isinstance(value, Tensor)))
-    fast = None
-    if _on[0] and operation in KERNELS and x.dtype in TOLERANCE and all(map(is_ordinary, tensors)):
-        fast = _trusted(operation, plain, problem, x.dtype)
-    return (fast or plain)(problem, x, u, parameters)
+    seen = (*tensors, *(value for value in parameters.values() if isinstance(value, Tensor)))
+    dtype, fast = tensors[0].dtype, None
+    if _on[0] and operation in KERNELS and dtype in TOLERANCE and all(map(is_ordinary, seen)):
+        key = ("kernel", operation, dtype)
+        fast = problem.cache[key] if key in problem.cache else _trusted(operation, plain, problem, dtype)
+    return (fast or plain)(problem, *tensors, parameters=parameters, **options)
 
 
 def is_ordinary(tensor: Tensor) -> bool:
@@ -73,29 +88,30 @@ def is_ordinary(tensor: Tensor) -> bool:
 
 def _trusted(operation: str, plain: Operation, problem: Problem, dtype: torch.dtype) -> Operation | None:
     """The problem's kernel, made and tried once, or None."""
-    key = ("kernel", operation, dtype)
-    if key not in problem.cache:
-        kernel, wrong = None, ""
-        try:
-            kernel = KERNELS[operation](problem)
-            if kernel is not None:
-                wrong = _difference(operation, kernel, plain, problem, dtype)
-        except Exception as error:  # no compiler, for example; whatever a kernel raises, the plain way is right
-            wrong = f"it raises {type(error).__name__}: {' '.join(str(error).split()):.200}".rstrip(" .:")
-        if wrong:
-            warnings.warn(f"the kernel of {operation} for {problem.name} is not used: {wrong}.", stacklevel=4)
-        problem.cache[key] = None if wrong else kernel
-    return problem.cache[key]
+    kernel, wrong = None, ""
+    try:
+        kernel = KERNELS[operation](problem, dtype)
+        if kernel is not None:
+            wrong = _difference(operation, kernel, plain, problem, dtype)
+    except Exception as error:  # no compiler, for example; whatever a kernel raises, the plain way is right
+        wrong = f"it raises {type(error).__name__}: {' '.join(str(error).split()):.200}".rstrip(" .:")
+    if wrong:
+        warnings.warn(f"the kernel of {operation} for {problem.name} is not used: {wrong}.", stacklevel=4)
+    problem.cache["kernel", operation, dtype] = found = None if wrong else kernel
+    return found
 
 
 def _difference(operation: str, fast: Operation, plain: Operation, problem: Problem, dtype: torch.dtype) -> str:
     """What is wrong with a kernel, on random inputs; empty if nothing is."""
-    x, u = random_inputs(problem, *OPERATIONS[operation], TRIED, dtype=dtype)
-    factors = torch.linspace(0.9, 1.1, TRIED, dtype=dtype)
+    trial, options = TRIALS[operation]
+    tensors = trial(problem, dtype)
+    factors = torch.linspace(0.9, 1.1, tensors[0].shape[-2], dtype=dtype)
     off = 0.0
     for parameters in (problem.parameters, {name: value * factors for name, value in problem.parameters.items()}):
-        wanted, found = plain(problem, x, u, parameters), tuple(fast(problem, x, u, parameters))
-        kinds = [[f"{list(tensor.shape)} of {tensor.dtype}" for tensor in tensors] for tensors in (found, wanted)]
+        with accelerate(False):
+            wanted = plain(problem, *tensors, parameters=parameters, **options)
+        found = tuple(fast(problem, *tensors, parameters=parameters, **options))
+        kinds = [[f"{list(tensor.shape)} of {tensor.dtype}" for tensor in given] for given in (found, wanted)]
         if kinds[0] != kinds[1]:
             return f"it gives {' and '.join(kinds[0])}, not {' and '.join(kinds[1])}"
         off = max(off, *map(_distance, found, wanted))
@@ -104,6 +120,7 @@ def _difference(operation: str, fast: Operation, plain: Operation, problem: Prob
 
 def _distance(found: Tensor, wanted: Tensor) -> float:
     """Largest difference, over the largest number that is wanted; where both overflow alike there is none."""
+    found, wanted = found.double(), wanted.double()
     size = wanted.where(wanted.isfinite(), 0).abs().amax().clamp_min(torch.finfo(wanted.dtype).tiny)
     same = (found == wanted) | (found.isnan() & wanted.isnan())
     return ((found - wanted).abs() / size).where(~same, 0).nan_to_num(torch.inf).amax().item()

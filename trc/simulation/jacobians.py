@@ -4,12 +4,11 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from ..common.checks import all_finite, check_same_dtype, check_tensor
 from ..problems import Parameters, Problem, check_problem
 from .accelerate import run
-from .step import change_each, check_step, complete_parameters, random_inputs
+from .step import change_each, check_step, complete_parameters
 
 #: Jacobians are taken for this many states at once, so that memory does not grow with the operations of a step.
 CHUNK = 16_384
@@ -40,52 +39,27 @@ def step_jacobians(
     given = complete_parameters(problem, parameters, states)
     given = change_each(given, lambda value: value.detach().expand(shape).flatten())
     x, u = states.detach().flatten(0, -2), controls.detach().flatten(0, -2)
-    return tuple(part.unflatten(0, shape) for part in run("jacobians", plain_jacobians, problem, x, u, given))
+    return tuple(
+        part.unflatten(0, shape) for part in run("jacobians", plain_jacobians, problem, x, u, parameters=given)
+    )
 
 
 def plain_jacobians(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-    """``A`` ``[N, n, n]`` and ``B`` ``[N, n, m]`` of N instances, some at a time."""
-    way, parts = _at_once if _can_be_at_once(problem) else _state_by_state, []
+    """``A`` ``[N, n, n]`` and ``B`` ``[N, n, m]`` of N instances, some at a time: one reverse pass a state."""
+    parts = []
     for start in range(0, len(x), CHUNK):
         some = slice(start, start + CHUNK)
-        parts.append(way(problem, x[some], u[some], change_each(parameters, lambda value, some=some: value[some])))
+        given = change_each(parameters, lambda value, some=some: value[some])
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs = (x[some].detach().clone().requires_grad_(), u[some].detach().clone().requires_grad_())
+            y = problem.step(*inputs, given) + 0 * inputs[0]  # a step may be constant
+            rows = [
+                torch.autograd.grad(one.sum(), inputs, retain_graph=True, materialize_grads=True)
+                for one in y.unbind(-1)
+            ]
+        parts.append([torch.stack(row, -2) for row in zip(*rows, strict=True)])
     A, B = zip(*parts, strict=True)
     return torch.cat(A), torch.cat(B)
-
-
-def _can_be_at_once(problem: Problem) -> bool:
-    """Whether both ways agree, tried once: forwards torch sees through ``no_grad``, and not through every function."""
-    if "both ways agree" not in problem.cache:
-        x, u = random_inputs(problem, 3)
-        try:
-            pairs = zip(*(way(problem, x, u, problem.parameters) for way in (_at_once, _state_by_state)), strict=True)
-            agree = all(torch.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True) for one, other in pairs)
-        except NotImplementedError:  # so torch says that it can't differentiate a function forwards
-            agree = False
-        problem.cache["both ways agree"] = agree
-    return problem.cache["both ways agree"]
-
-
-def _at_once(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-    """Every direction of every instance in one call of the step, differentiated forwards."""
-    n, k = problem.state_dim, problem.state_dim + problem.control_dim
-    with torch.inference_mode(False), torch.no_grad(), forward_ad.dual_level():
-        directions = torch.eye(k, dtype=x.dtype, device=x.device).repeat_interleave(len(x), 0)  # [k·N, k]
-        along_x, along_u = (part.clone() for part in directions.split((n, k - n), -1))
-        dual_x, dual_u = forward_ad.make_dual(x.repeat(k, 1), along_x), forward_ad.make_dual(u.repeat(k, 1), along_u)
-        y = problem.step(dual_x, dual_u, change_each(parameters, lambda value: value.repeat(k)))
-        slope = forward_ad.unpack_dual(y).tangent
-        J = torch.zeros_like(y) if slope is None else slope  # constant
-    return J.unflatten(0, (k, -1)).permute(1, 2, 0).split((n, k - n), -1)
-
-
-def _state_by_state(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-    """The same by one reverse pass a state, for a step that calls what torch can't differentiate forwards."""
-    with torch.inference_mode(False), torch.enable_grad():
-        inputs = (x.clone().requires_grad_(), u.clone().requires_grad_())
-        y = problem.step(*inputs, parameters) + 0 * inputs[0]  # a step may be constant
-        rows = [torch.autograd.grad(one, inputs, retain_graph=True, materialize_grads=True) for one in y.sum(0)]
-    return tuple(torch.stack(row, -2) for row in zip(*rows, strict=True))
 
 
 def linear_response(problem: Problem, horizon: int, like: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -97,6 +97,15 @@ def costate_and_gradient(
     return adjoint, by_control + control_gradient(B, adjoint)
 
 
+def plain_adjoint(
+    problem: Problem, states: Tensor, controls: Tensor, grad: Tensor, parameters: Parameters
+) -> tuple[Tensor, Tensor]:
+    """Costate ``[T+1, B, n]`` of a gradient by the states, and ``B_tᵀ λ_{t+1}`` ``[T, B, m]``."""
+    A, B = step_jacobians(problem, states[:-1], controls, parameters)
+    adjoint = costate_recursion(A, grad)
+    return adjoint, control_gradient(B, adjoint)
+
+
 def costate_recursion(A: Tensor, grad: Tensor) -> Tensor:
     """Run ``λ_t = grad_t + A_tᵀ λ_{t+1}`` backwards from ``λ_T = grad_T``; all ``[T+1, B, n]``."""
     current = grad[-1].unsqueeze(-2)
@@ -130,7 +139,7 @@ class _Rollout(torch.autograd.Function):
     def forward(ctx: Any, problem: Problem, numbers: Parameters, names: tuple[str, ...], *tensors: Tensor) -> Tensor:
         initial, controls, *values = tensors
         parameters = numbers | dict(zip(names, values, strict=True))
-        (states,) = run("states", plain_states, problem, initial, controls, parameters)
+        (states,) = run("states", plain_states, problem, initial, controls, parameters=parameters)
         ctx.problem, ctx.numbers, ctx.names = problem, numbers, names
         ctx.save_for_backward(states, *tensors)
         return states
@@ -142,10 +151,14 @@ class _Rollout(torch.autograd.Function):
         parameters = ctx.numbers | dict(zip(ctx.names, values, strict=True))
         needed = [name for name, need in zip(ctx.names, ctx.needs_input_grad[5:], strict=True) if need]
         with torch.no_grad():
-            A, B = step_jacobians(ctx.problem, states[:-1], controls, parameters)
-            adjoint = costate_recursion(A, grad)
-            found = _parameter_gradients(ctx.problem, states[:-1], controls, parameters, needed, adjoint[1:])
-            gradients = (adjoint[0], control_gradient(B, adjoint), *found)
+            both = ctx.problem, states, controls
+            adjoint, by_controls = run("adjoint", plain_adjoint, *both, grad, parameters=parameters)
+            found = ()
+            if needed:
+                (each,) = run("by_parameters", plain_by_parameters, *both, adjoint, parameters=parameters)
+                each = dict(zip(ctx.problem.parameters, each.unbind(-1), strict=True))
+                found = tuple(each[name].sum_to_size(parameters[name].shape) for name in needed)
+            gradients = (adjoint[0], by_controls, *found)
         if torch.is_grad_enabled():  # someone wants to differentiate the gradients
             gradients = _OnceOnly.apply(len(gradients), *gradients, grad, *tensors)
         by_parameter = dict(zip(needed, gradients[2:], strict=True))
@@ -167,14 +180,17 @@ class _OnceOnly(torch.autograd.Function):
         )
 
 
-def _parameter_gradients(
-    problem: Problem, states: Tensor, controls: Tensor, parameters: Parameters, needed: list[str], adjoint: Tensor
-) -> tuple[Tensor, ...]:
-    """``Σ_t (∂f/∂p)ᵀ λ_{t+1}`` for each needed parameter, in one reverse pass over all steps."""
-    if not needed:
-        return ()
+def plain_by_parameters(
+    problem: Problem, states: Tensor, controls: Tensor, costate: Tensor, parameters: Parameters
+) -> tuple[Tensor]:
+    """``Σ_t (∂f/∂p)ᵀ λ_{t+1}`` ``[B, k]`` for each parameter, in one reverse pass over all steps."""
     with torch.enable_grad():
-        leaves = {name: parameters[name].detach().requires_grad_() for name in needed}
-        given = change_each({**parameters, **leaves}, lambda value: value.expand(states.shape[:-1]).flatten())
-        y = problem.step(states.flatten(0, 1), controls.flatten(0, 1), given)
-        return torch.autograd.grad(y, list(leaves.values()), adjoint.flatten(0, 1), materialize_grads=True)
+        each = {
+            name: torch.as_tensor(value, dtype=states.dtype, device=states.device).detach().expand(states.shape[1])
+            for name, value in parameters.items()
+        }
+        leaves = {name: value.clone().requires_grad_() for name, value in each.items()}
+        given = change_each(leaves, lambda value: value.expand(controls.shape[:-1]).flatten())
+        y = problem.step(states[:-1].flatten(0, 1), controls.flatten(0, 1), given) + 0 * states[:-1].flatten(0, 1)
+        found = torch.autograd.grad(y, list(leaves.values()), costate[1:].flatten(0, 1), materialize_grads=True)
+    return (torch.stack([each.detach() for each in found], -1),)

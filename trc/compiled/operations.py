@@ -1,0 +1,151 @@
+"""The operations that a recording knows: those on single numbers, as LLVM writes them, and others in terms of them."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: Operations on numbers by torch's name, with LLVM's instruction, which follows from the kind of the operation.
+INSTRUCTIONS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+INTRINSICS = {name: name for name in "sqrt exp log sin cos tan asin acos atan sinh cosh tanh floor ceil".split()}
+INTRINSICS |= {"abs": "fabs", "pow": "pow", "atan2": "atan2"}
+COMPARISONS = {"gt": "ogt", "ge": "oge", "lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}
+LOGIC = {"logical_and": "and", "logical_or": "or", "logical_xor": "xor"}
+ARITHMETIC = INSTRUCTIONS | INTRINSICS
+TRUTHS = COMPARISONS | LOGIC
+KNOWN = {*ARITHMETIC, *TRUTHS, "where"}
+
+#: Operations, beside views, that only move numbers, or put zeros beside them.
+MOVES = set("cat stack clone flip roll repeat index index_select gather constant_pad_nd zero_ _unsafe_view".split())
+MOVES |= set("select_backward slice_backward diagonal_backward unfold_backward select_scatter slice_scatter".split())
+
+#: Operations that ask of a tensor no more than its shape and type.
+FILLS = set("zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty".split())
+
+
+def _reduce(
+    operation: Callable, x: Tensor, dims: Sequence[int] | None = None, keepdim: bool = False, **_: Any
+) -> Tensor:
+    for dim in sorted((dim % x.ndim for dim in dims or range(x.ndim)), reverse=True):
+        x = functools.reduce(operation, x.unbind(dim))
+        x = x.unsqueeze(dim) if keepdim else x
+    return x
+
+
+def _larger(x: Tensor, y: Tensor) -> Tensor:
+    return torch.where((x > y) | (x != x), x, y)  # what is not a number stays so
+
+
+def _smaller(x: Tensor, y: Tensor) -> Tensor:
+    return torch.where((x < y) | (x != x), x, y)
+
+
+def _clamp(x: Tensor, low: Any = None, high: Any = None) -> Tensor:
+    low, high = (torch.full_like(x, bound) if isinstance(bound, int | float) else bound for bound in (low, high))
+    x = x if low is None else _larger(x, low)
+    return x if high is None else _smaller(x, high)
+
+
+def _sign(x: Tensor) -> Tensor:
+    zero = torch.zeros_like(x)
+    return torch.where(x > 0, zero + 1, torch.where(x < 0, zero - 1, zero))
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
+
+
+def _add_product(c: Tensor, a: Tensor, b: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
+    return c * beta + _product(a, b) * alpha
+
+
+def _over(x: Tensor) -> Tensor:
+    return torch.ones_like(x) / x
+
+
+def _solve(A: Tensor, b: Tensor, **_: Any) -> tuple[Tensor, ...]:
+    """Elimination without exchange of rows, which is all that a positive definite matrix needs, and its factors."""
+    rows, b = [list(row.unbind(-1)) for row in A.unbind(-2)], list(b.unbind(-2))
+    size = len(rows)
+    for k in range(size):
+        for i in range(k + 1, size):
+            factor = rows[i][k] / rows[k][k]
+            rest = [x - factor * y for x, y in zip(rows[i][k + 1 :], rows[k][k + 1 :], strict=True)]
+            rows[i] = [*rows[i][:k], factor, *rest]
+            b[i] = b[i] - factor.unsqueeze(-1) * b[k]
+    for k in reversed(range(size)):
+        for i in range(k + 1, size):
+            b[k] = b[k] - rows[k][i].unsqueeze(-1) * b[i]
+        b[k] = b[k] / rows[k][k].unsqueeze(-1)
+    pivots = torch.zeros(A.shape[:-1], dtype=torch.int32)
+    return torch.stack(b, -2), torch.stack([torch.stack(row, -1) for row in rows], -2), pivots, pivots[..., 0]
+
+
+def _solve_factored(LU: Tensor, _: Tensor, b: Tensor, left: bool = True, adjoint: bool = False) -> Tensor:
+    A = (LU.tril(-1) + torch.eye(LU.shape[-1])) @ LU.triu()
+    A, b = A.mT if adjoint == left else A, b if left else b.mT
+    x, *_ = _solve(A, b)
+    return x if left else x.mT
+
+
+def _cholesky(A: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
+    """Not a number where the matrix is not positive definite, which is not said otherwise."""
+    rows = [list(row.unbind(-1)) for row in A.unbind(-2)]
+    size = len(rows)
+    for i in range(size):
+        for j in range(i + 1):
+            rest = functools.reduce(torch.sub, [rows[i][k] * rows[j][k] for k in range(j)], rows[i][j])
+            rows[i][j] = rest.sqrt() if j == i else rest / rows[j][j]
+        rows[i][i + 1 :] = [torch.zeros_like(one) for one in rows[i][i + 1 :]]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2), torch.zeros(A.shape[:-2], dtype=torch.int32)
+
+
+def _cholesky_solve(b: Tensor, L: Tensor, upper: bool = False) -> Tensor:
+    b, size = list(b.unbind(-2)), L.shape[-1]
+    for i in range(size):
+        for k in range(i):
+            b[i] = b[i] - L[..., i, k, None] * b[k]
+        b[i] = b[i] / L[..., i, i, None]
+    for i in reversed(range(size)):
+        for k in range(i + 1, size):
+            b[i] = b[i] - L[..., k, i, None] * b[k]
+        b[i] = b[i] / L[..., i, i, None]
+    return torch.stack(b, -2)
+
+
+#: Operations in terms of others, where torch doesn't say how.
+RULES: dict[str, Callable[..., Any]] = {
+    "sum": functools.partial(_reduce, torch.add),
+    "amax": functools.partial(_reduce, _larger),
+    "amin": functools.partial(_reduce, _smaller),
+    "maximum": _larger,
+    "minimum": _smaller,
+    "clamp": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": lambda x, high: _clamp(x, None, high),
+    "relu": lambda x: _clamp(x, 0.0),
+    "sign": _sign,
+    "sgn": _sign,
+    "neg": lambda x: torch.zeros_like(x) - x,
+    "mm": _product,
+    "bmm": _product,
+    "addmm": _add_product,
+    "baddbmm": _add_product,
+    "rsub": lambda x, y, alpha=1: x * -alpha + y,
+    "reciprocal": _over,
+    "rsqrt": lambda x: _over(x.sqrt()),
+    "sigmoid": lambda x: _over(1 + (-x).exp()),
+    "logical_not": lambda x: x ^ torch.ones_like(x),
+    "bitwise_not": lambda x: x ^ torch.ones_like(x),
+    "bitwise_and": torch.logical_and,
+    "bitwise_or": torch.logical_or,
+    "bitwise_xor": torch.logical_xor,
+    "copy": lambda into, x, *_: x.expand(into.shape).clone(),
+    "fill": lambda into, value: torch.zeros_like(into) + value,
+    "linalg_cholesky_ex": _cholesky,
+    "cholesky_solve": _cholesky_solve,
+    "_linalg_solve_ex": _solve,
+    "linalg_lu_solve": _solve_factored,
+}

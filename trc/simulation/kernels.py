@@ -1,0 +1,147 @@
+"""The kernels of a simulation: rollout, Jacobians and adjoint, each recorded from one step of the plain way."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..compiled import Scan
+from ..problems import Parameters, Problem
+from .accelerate import TRIED, Operation, kernel
+from .step import random_inputs
+
+
+def by_name(problem: Problem, parameters: Tensor) -> Parameters:
+    """The problem's parameters, of numbers ``[B, k]``."""
+    return dict(zip(problem.parameters, parameters.unbind(-1), strict=True))
+
+
+def differentiated(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """``A`` ``[B, n, n]`` and ``B`` ``[B, n, m]`` of one step, by torch's own derivative."""
+    with torch.enable_grad():
+        inputs = x.detach().requires_grad_(), u.detach().requires_grad_()
+        y = problem.step(*inputs, parameters)
+        rows = [
+            torch.autograd.grad(one.sum(), inputs, retain_graph=True, materialize_grads=True) for one in y.unbind(-1)
+        ]
+    return tuple(torch.stack(row, -2) for row in zip(*rows, strict=True))
+
+
+def packed(problem: Problem, parameters: Parameters, like: Tensor) -> Tensor:
+    """Parameters as ``[B, k]``, of the instances of a tensor ``[..., B, ·]``."""
+    found = like.new_empty(like.shape[-2], len(problem.parameters))
+    for i, name in enumerate(problem.parameters):
+        found[:, i] = parameters[name]
+    return found
+
+
+def compiled(scan: Scan, dtype: torch.dtype) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The scan as a function of tensors; see :func:`trc.compiled.build.run`."""
+    from ..compiled.build import Compiled, run  # the compiler is imported where something is compiled
+
+    return functools.partial(run, Compiled(scan, dtype))
+
+
+@kernel("states", lambda problem, dtype: random_inputs(problem, 7, TRIED, dtype=dtype))
+def states(problem: Problem, dtype: torch.dtype) -> Operation:
+    """Rollout: states ``[T+1, B, n]`` of initial states ``[B, n]`` and controls ``[T, B, m]``."""
+    n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
+
+    def step(p: Tensor, x: Tensor, u: Tensor) -> dict[str, Tensor]:
+        following = problem.step(x, u, by_name(problem, p))
+        return {"x": following, "following": following}
+
+    scan = Scan(step=step, fixed={"p": (k,)}, carried={"x": (n,)}, streams=({"u": (m,)},), outputs={"following": (n,)})
+    sweep = compiled(scan, dtype)
+
+    def run(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters) -> tuple[Tensor]:
+        _, following = sweep(packed(problem, parameters, initial), initial, controls)
+        return (torch.cat((initial.unsqueeze(0), following)),)
+
+    return run
+
+
+@kernel("jacobians", lambda problem, dtype: random_inputs(problem, TRIED, dtype=dtype))
+def jacobians(problem: Problem, dtype: torch.dtype) -> Operation:
+    """Jacobians ``A`` ``[N, n, n]`` and ``B`` ``[N, n, m]`` of steps from ``[N, n]`` under ``[N, m]``."""
+    n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
+
+    def step(p: Tensor, x: Tensor, u: Tensor) -> dict[str, Tensor]:
+        return dict(zip("AB", differentiated(problem, x, u, by_name(problem, p)), strict=True))
+
+    streams, outputs = ({"x": (n,)}, {"u": (m,)}), {"A": (n, n), "B": (n, m)}
+    scan = Scan(step=step, fixed={"p": (k,)}, carried={}, streams=streams, outputs=outputs)
+    sweep = compiled(scan, dtype)
+
+    def run(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        _, found = sweep(packed(problem, parameters, x), x[:, :0], x.unsqueeze(0), u.unsqueeze(0))
+        return tuple(part.unflatten(-1, (n, -1)) for part in found[0].split((n * n, n * m), -1))
+
+    return run
+
+
+def _trial_of_adjoint(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """States, controls, and a gradient by the states."""
+    x, u = random_inputs(problem, 7, TRIED, dtype=dtype)
+    states = torch.stack([x.roll(t, 0) for t in range(8)])
+    return states, u, states.flip(0).cos()
+
+
+@kernel("adjoint", _trial_of_adjoint)
+def adjoint(problem: Problem, dtype: torch.dtype) -> Operation:
+    """Costate ``[T+1, B, n]`` and its product with ``B`` ``[T, B, m]``, of states, controls and a gradient by states."""
+    n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
+
+    def step(p: Tensor, costate: Tensor, x: Tensor, u: Tensor, local: Tensor) -> dict[str, Tensor]:
+        with torch.enable_grad():
+            inputs = x.detach().requires_grad_(), u.detach().requires_grad_()
+            y = problem.step(*inputs, by_name(problem, p))
+            back, by_control = torch.autograd.grad(y, inputs, costate, materialize_grads=True)
+        return {"costate": local + back, "now": local + back, "by_control": by_control}
+
+    streams = {"x": (n,)}, {"u": (m,)}, {"local": (n,)}
+    scan = Scan(
+        step=step,
+        fixed={"p": (k,)},
+        carried={"costate": (n,)},
+        streams=streams,
+        outputs={"now": (n,), "by_control": (m,)},
+        backwards=True,
+    )
+    sweep = compiled(scan, dtype)
+
+    def run(
+        problem: Problem, states: Tensor, controls: Tensor, grad: Tensor, parameters: Parameters
+    ) -> tuple[Tensor, Tensor]:
+        _, found = sweep(packed(problem, parameters, grad), grad[-1], states[:-1], controls, grad[:-1])
+        costate, by_control = found.split((n, m), -1)
+        return torch.cat((costate, grad[-1:])), by_control
+
+    return run
+
+
+@kernel("by_parameters", _trial_of_adjoint)
+def by_parameters(problem: Problem, dtype: torch.dtype) -> Operation:
+    """Gradient ``[B, k]`` by each parameter, of states, controls and a costate ``[T+1, B, n]``."""
+    n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
+
+    def step(p: Tensor, total: Tensor, x: Tensor, u: Tensor, costate: Tensor) -> dict[str, Tensor]:
+        with torch.enable_grad():
+            p = p.detach().requires_grad_()
+            y = problem.step(x, u, by_name(problem, p)) + 0 * x
+            (found,) = torch.autograd.grad(y, p, costate, materialize_grads=True)
+        return {"total": total + found}
+
+    streams = {"x": (n,)}, {"u": (m,)}, {"costate": (n,)}
+    scan = Scan(step=step, fixed={"p": (k,)}, carried={"total": (k,)}, streams=streams, outputs={})
+    sweep = compiled(scan, dtype)
+
+    def run(
+        problem: Problem, states: Tensor, controls: Tensor, costate: Tensor, parameters: Parameters
+    ) -> tuple[Tensor]:
+        p = packed(problem, parameters, costate)
+        total, _ = sweep(p, torch.zeros_like(p), states[:-1], controls, costate[1:])
+        return (total,)
+
+    return run
