@@ -40,8 +40,8 @@ def folder() -> Path | None:
     return path if mine else None
 
 
-@functools.cache
 def _machine() -> llvm.TargetMachine:
+    """This processor; each engine has one of its own."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features().flatten()
@@ -52,9 +52,10 @@ def _machine() -> llvm.TargetMachine:
 def _translate(text: str) -> bytes:
     module = llvm.parse_assembly(text)
     module.verify()
-    builder = llvm.create_pass_builder(_machine(), llvm.create_pipeline_tuning_options(speed_level=LEVEL))
+    machine = _machine()
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=LEVEL))
     builder.getModulePassManager().run(module, builder)
-    return _machine().emit_object(module)
+    return machine.emit_object(module)
 
 
 def _translated(text: str) -> bytes:

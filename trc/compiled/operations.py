@@ -17,6 +17,9 @@ ARITHMETIC = INSTRUCTIONS | INTRINSICS
 TRUTHS = COMPARISONS | LOGIC
 KNOWN = {*ARITHMETIC, *TRUTHS, "where"}
 
+#: How often Jacobi's rotations go through a matrix; six times are enough for double precision, if it is small.
+SWEEPS = 7
+
 #: Operations, beside views, that only move numbers, or put zeros beside them.
 MOVES = set("cat stack clone flip roll repeat index index_select gather constant_pad_nd zero_ _unsafe_view".split())
 MOVES |= set("select_backward slice_backward diagonal_backward unfold_backward select_scatter slice_scatter".split())
@@ -115,6 +118,26 @@ def _cholesky_solve(b: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     return torch.stack(b, -2)
 
 
+def _eigenvalues(A: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    """Jacobi's rotations of a symmetric matrix; the eigenvalues are in no order."""
+    rows = [list(row.unbind(-1)) for row in A.unbind(-2)]
+    size = len(rows)
+    one, zero = torch.ones_like(rows[0][0]), torch.zeros_like(rows[0][0])
+    vectors = [[one if i == j else zero for j in range(size)] for i in range(size)]
+    pairs = [(p, q) for q in range(size) for p in range(q)]
+    for p, q in pairs * (SWEEPS if size > 2 else 1):
+        ratio = (rows[q][q] - rows[p][p]) / (2 * rows[p][q])
+        tangent = torch.where(ratio < 0, -one, one) / (ratio.abs() + (ratio * ratio + 1).sqrt())
+        tangent = torch.where(rows[p][q] == 0, zero, tangent)
+        c = _over((tangent * tangent + 1).sqrt())
+        s = tangent * c
+        for row in (*rows, *vectors):
+            row[p], row[q] = c * row[p] - s * row[q], s * row[p] + c * row[q]
+        for i in range(size):
+            rows[p][i], rows[q][i] = c * rows[p][i] - s * rows[q][i], s * rows[p][i] + c * rows[q][i]
+    return torch.stack([rows[i][i] for i in range(size)], -1), torch.stack([torch.stack(row, -1) for row in vectors], -2)
+
+
 #: Operations in terms of others, where torch doesn't say how.
 RULES: dict[str, Callable[..., Any]] = {
     "sum": functools.partial(_reduce, torch.add),
@@ -144,6 +167,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "bitwise_xor": torch.logical_xor,
     "copy": lambda into, x, *_: x.expand(into.shape).clone(),
     "fill": lambda into, value: torch.zeros_like(into) + value,
+    "_linalg_eigh": _eigenvalues,
     "linalg_cholesky_ex": _cholesky,
     "cholesky_solve": _cholesky_solve,
     "_linalg_solve_ex": _solve,

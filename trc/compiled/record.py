@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .operations import ARITHMETIC, FILLS, KNOWN, MOVES, RULES, TRUTHS
 
@@ -121,7 +120,7 @@ class Recording(TorchDispatchMode):
             raise Refused("it is random")
         if name == "lift_fresh":  # written into the function as numbers
             return self._constants(*args)
-        args, kwargs = tree_map_only(Tensor, self._as_numbers, (args, kwargs or {}))
+        args, kwargs = _map(Tensor, self._as_numbers, (args, kwargs or {}))
         if name == "_local_scalar_dense":
             return self._values(*args).item()
         if name in ("_to_copy", "to"):
@@ -129,7 +128,7 @@ class Recording(TorchDispatchMode):
         if operation.is_view or name in MOVES:
             return self._move(operation, args, kwargs)
         if name in FILLS:
-            blank = tree_map_only(Numbers, lambda one: torch.zeros(one.shape, dtype=one.dtype), args)
+            blank = _map(Numbers, lambda one: torch.zeros(one.shape, dtype=one.dtype), args)
             return self._constants(operation(*blank, **kwargs))
         if base in KNOWN and kwargs.keys() <= {"alpha"}:
             found = self.elementwise(base, *args, **kwargs)
@@ -167,18 +166,18 @@ class Recording(TorchDispatchMode):
         return torch.tensor(values, dtype=torch.float64).reshape(numbers.shape).to(numbers.dtype)
 
     def _compute(self, operation: Any, args: Any, kwargs: Any) -> Any:
-        args, kwargs = tree_map_only(Numbers, self._values, (args, kwargs))
-        return tree_map_only(Tensor, self._constants, operation(*args, **kwargs))
+        args, kwargs = _map(Numbers, self._values, (args, kwargs))
+        return _map(Tensor, self._constants, operation(*args, **kwargs))
 
     def _move(self, operation: Any, args: Any, kwargs: Any) -> Any:
         first, *others = _numbers(args, kwargs)
         if operation._schema.name in ("aten::index", "aten::index_select", "aten::gather"):
-            args = (args[0], *tree_map_only(Numbers, self._values, args[1:]))
-        args, kwargs = tree_map_only(Numbers, lambda one: one.places, (args, kwargs))
+            args = (args[0], *_map(Numbers, self._values, args[1:]))
+        args, kwargs = _map(Numbers, lambda one: one.places, (args, kwargs))
         moved = operation(*args, **kwargs)
         if operation._schema.name.endswith("_"):
             return first
-        return tree_map_only(Tensor, lambda places: Numbers(places, first.dtype), moved)
+        return _map(Tensor, lambda places: Numbers(places, first.dtype), moved)
 
     def elementwise(self, operation: str, *terms: Any, alpha: float = 1) -> Numbers:
         if alpha != 1:
@@ -196,6 +195,9 @@ class Recording(TorchDispatchMode):
 
     def _dtype(self, terms: Sequence[Any]) -> torch.dtype:
         """The type that torch would give a result."""
+        found = {one.dtype for one in terms if isinstance(one, Numbers)}
+        if found == {self.dtype}:
+            return self.dtype
         kinds = [torch.empty((1,) * t.ndim, dtype=t.dtype) if isinstance(t, Numbers) else t for t in terms]
         return functools.reduce(torch.promote_types, (torch.result_type(kinds[0], kind) for kind in kinds))
 
@@ -209,8 +211,21 @@ class Recording(TorchDispatchMode):
         return self._constants(self._values(x).to(dtype))
 
 
+def _map(kind: type, function: Callable[[Any], Any], arguments: Any) -> Any:
+    """Arguments, in whatever lists and dictionaries, with the function done to those of a kind."""
+    if isinstance(arguments, kind):
+        return function(arguments)
+    if isinstance(arguments, tuple | list):
+        return [_map(kind, function, one) for one in arguments]
+    if isinstance(arguments, dict):
+        return {name: _map(kind, function, one) for name, one in arguments.items()}
+    return arguments
+
+
 def _numbers(*arguments: Any) -> list[Numbers]:
-    return [one for one in tree_leaves(arguments) if isinstance(one, Numbers)]
+    found: list[Numbers] = []
+    _map(Numbers, found.append, arguments)
+    return found
 
 
 def entries(tensor: Tensor) -> list[Place]:

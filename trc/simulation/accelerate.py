@@ -90,6 +90,7 @@ def _trusted(operation: str, plain: Operation, problem: Problem, dtype: torch.dt
     """The problem's kernel, made and tried once, or None."""
     kernel, wrong = None, ""
     try:
+      with torch.inference_mode(False):
         kernel = KERNELS[operation](problem, dtype)
         if kernel is not None:
             wrong = _difference(operation, kernel, plain, problem, dtype)

@@ -21,7 +21,7 @@ def differentiated(problem: Problem, x: Tensor, u: Tensor, parameters: Parameter
     """``A`` ``[B, n, n]`` and ``B`` ``[B, n, m]`` of one step, by torch's own derivative."""
     with torch.enable_grad():
         inputs = x.detach().requires_grad_(), u.detach().requires_grad_()
-        y = problem.step(*inputs, parameters)
+        y = problem.step(*inputs, parameters) + 0 * inputs[0]  # a step may be constant
         rows = [
             torch.autograd.grad(one.sum(), inputs, retain_graph=True, materialize_grads=True) for one in y.unbind(-1)
         ]
@@ -96,7 +96,7 @@ def adjoint(problem: Problem, dtype: torch.dtype) -> Operation:
     def step(p: Tensor, costate: Tensor, x: Tensor, u: Tensor, local: Tensor) -> dict[str, Tensor]:
         with torch.enable_grad():
             inputs = x.detach().requires_grad_(), u.detach().requires_grad_()
-            y = problem.step(*inputs, by_name(problem, p))
+            y = problem.step(*inputs, by_name(problem, p)) + 0 * inputs[0]
             back, by_control = torch.autograd.grad(y, inputs, costate, materialize_grads=True)
         return {"costate": local + back, "now": local + back, "by_control": by_control}
 
