@@ -1,6 +1,7 @@
 """The one door to what makes a simulation fast: what goes through, what is refused, and what passes it by."""
 
 import importlib.util
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -34,9 +35,8 @@ each_operation = pytest.mark.parametrize("operation", RIGHT)
 @pytest.fixture(autouse=True)
 def no_kernel_stays():
     """What a test registers or switches off, the next one doesn't know of."""
-    with trc.accelerate():
+    with trc.accelerate(), patch.dict(KERNELS, clear=True):
         yield
-    KERNELS.clear()
 
 
 @pytest.fixture(params=["van_der_pol", "cart"])
@@ -52,7 +52,7 @@ def install(operation, wrong=lambda found: found):
         calls.append(x.dtype)
         return wrong(RIGHT[operation](problem, x, u, parameters))
 
-    KERNELS.add(operation, lambda problem: kernel, kernel)
+    KERNELS[operation] = lambda problem, dtype: kernel
     return calls
 
 
@@ -119,7 +119,7 @@ def test_kernel_that_overlooks_the_parameters_is_refused(operation):
     def kernel(problem, x, u, parameters):
         return RIGHT[operation](problem, x, u, problem.parameters)
 
-    KERNELS.add(operation, lambda problem: kernel, kernel)
+    KERNELS[operation] = lambda problem, dtype: kernel
     with pytest.warns(UserWarning, match="it is off by"):
         ask(operation, Cart())
 
@@ -132,11 +132,11 @@ def test_numbers_that_overflow_alike_are_the_same():
 
 
 def test_problem_that_has_no_kernel_goes_the_plain_way_and_so_does_one_that_has_no_compiler():
-    def make(problem):
+    def make(problem, dtype):
         if problem.name == "cart":
             raise OSError("no compiler")
 
-    KERNELS.add("states", make)
+    KERNELS["states"] = make
     ask("states", trc.make_problem("van_der_pol"))
     with pytest.warns(UserWarning, match="for cart is not used: it raises OSError: no compiler"):
         ask("states", Cart())
@@ -212,5 +212,5 @@ def test_what_a_kernel_cannot_see_passes_it_by(operation, mode):
         return plain_states(problem, x, u, parameters) if u.ndim == 3 else (problem.step(x, u, parameters),)
 
     x, u = torch.rand(5, 3), torch.rand(*((8,) if operation == "states" else ()), 5, 2)
-    mode(lambda x, u: run(operation, plain, problem, x, u, problem.parameters)[0], x, u)
+    mode(lambda x, u: run(operation, plain, problem, x, u, parameters=problem.parameters)[0], x, u)
     assert asked and not calls

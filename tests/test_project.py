@@ -22,7 +22,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 #: The house: rooms by floor. Imports run downwards: a room may use the rooms below its own floor.
 HOUSE = (
     ["common"],
-    ["problems", "plots"],
+    ["problems", "plots", "compiled"],
     ["simulation"],
     ["experts"],
     ["model"],

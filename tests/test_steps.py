@@ -112,7 +112,7 @@ def test_jacobians_are_those_of_reverse_mode(name, dtype, tolerance):
     problem = made(name)
     x, u, parameters = inputs(problem, 5, dtype=dtype)
     found = trc.step_jacobians(problem, x, u, parameters)
-    assert problem.cache["both ways agree"] == (name not in BACKWARDS)
+
     whole = torch.autograd.functional.jacobian(lambda x, u: problem.step(x, u, parameters).sum(0), (x, u))
     for ours, theirs in zip(found, whole, strict=True):
         torch.testing.assert_close(ours, theirs.transpose(0, 1), rtol=tolerance, atol=tolerance)

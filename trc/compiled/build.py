@@ -5,21 +5,16 @@ isn't, nothing is kept. A digest guards against damage, not against someone who 
 """
 
 import ctypes
-import functools
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 import platformdirs
-import torch
 
 from ..common.files import writing
-from .scan import Scan, code, count, lanes
 
 #: The environment variable that names another folder.
 FOLDER = "TRC_CACHE_DIR"
@@ -41,7 +36,7 @@ def folder() -> Path | None:
 
 
 def _machine() -> llvm.TargetMachine:
-    """This processor; each engine has one of its own."""
+    """LLVM's idea of the processor here; each engine has one of its own."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features().flatten()
@@ -80,52 +75,15 @@ def _translated(text: str) -> bytes:
 
 
 class Compiled:
-    """A scan for instances of a type: called with numbers of steps and blocks and arrays, or by its `address`."""
+    """The function ``main(T, blocks, *arrays)`` of some code of LLVM's, to be called."""
 
-    def __init__(self, scan: Scan, dtype: torch.dtype) -> None:
-        self.scan, self.dtype, self.lanes = scan, dtype, lanes(dtype)
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(_translated(code(scan, dtype))))
+    def __init__(self, text: str) -> None:
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())  # what it compiles lives in it
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(_translated(text)))
         self._engine.finalize_object()
-        self.address = self._engine.get_function_address("scan")
-        pointers = [ctypes.c_void_p] * (3 + len(scan.streams))
-        self._call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, *pointers)(self.address)
-
-    def prepare(self, T: int, blocks: int, *arrays: np.ndarray) -> Callable[[], None]:
-        """A call on these arrays, to be made as often as one likes while they live."""
-        return functools.partial(self._call, T, blocks, *(array.ctypes.data for array in arrays))
+        self._call = ctypes.CFUNCTYPE(None)(self._engine.get_function_address("main"))
 
     def __call__(self, T: int, blocks: int, *arrays: np.ndarray) -> None:
-        self.prepare(T, blocks, *arrays)()
-
-
-def run(
-    compiled: Compiled, fixed: torch.Tensor, carried: torch.Tensor, *streams: torch.Tensor, steps: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run a scan on a batch; what is carried in the end ``[B, ·]`` and what went out ``[T, B, ·]``.
-
-    Parameters
-    ----------
-    fixed, carried : Tensor ``[B, ·]``
-    streams : Tensor ``[T, B, ·]``
-    steps : int, optional
-        T, where there is no stream.
-    """
-    (B, inside), T = carried.shape, len(streams[0]) if streams else steps
-    blocks = -(-B // compiled.lanes)
-    outside = count(compiled.scan.outputs)
-
-    def block(tensor: torch.Tensor) -> torch.Tensor:
-        """Instances ``[..., B, k]`` as lanes ``[blocks, ..., k, lanes]``; the last instance fills up the last block."""
-        missing = blocks * compiled.lanes - B
-        if missing:
-            tensor = torch.cat((tensor, tensor[..., -1:, :].expand(*tensor.shape[:-2], missing, -1)), -2)
-        tensor = tensor.unflatten(-2, (blocks, compiled.lanes))
-        return tensor.movedim(-3, 0).mT.contiguous()
-
-    state, out = block(carried), carried.new_empty(blocks, T, outside, compiled.lanes)
-    compiled(T, blocks, *(one.numpy() for one in (block(fixed), state, *map(block, streams), out)))
-    return (
-        state.mT.flatten(0, 1)[:B],
-        out.movedim(0, 1).mT.flatten(1, 2)[:, :B],
-    )
+        """Run it; other threads may go on meanwhile."""
+        places = [ctypes.c_void_p(array.__array_interface__["data"][0]) for array in arrays]
+        self._call(ctypes.c_int64(T), ctypes.c_int64(blocks), *places)

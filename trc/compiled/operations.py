@@ -135,7 +135,9 @@ def _eigenvalues(A: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
             row[p], row[q] = c * row[p] - s * row[q], s * row[p] + c * row[q]
         for i in range(size):
             rows[p][i], rows[q][i] = c * rows[p][i] - s * rows[q][i], s * rows[p][i] + c * rows[q][i]
-    return torch.stack([rows[i][i] for i in range(size)], -1), torch.stack([torch.stack(row, -1) for row in vectors], -2)
+    return torch.stack([rows[i][i] for i in range(size)], -1), torch.stack(
+        [torch.stack(row, -1) for row in vectors], -2
+    )
 
 
 #: Operations in terms of others, where torch doesn't say how.

@@ -30,6 +30,7 @@ class Numbers(Tensor):
 
     @staticmethod
     def __new__(cls, places: Tensor, dtype: torch.dtype) -> Self:
+        """Of such a shape and type, and with such places."""
         layout = {"strides": places.stride(), "storage_offset": places.storage_offset()}
         made = Tensor._make_wrapper_subclass(cls, places.shape, dtype=dtype, **layout)
         made.places = places
@@ -66,6 +67,7 @@ class Recording(TorchDispatchMode):
         return Numbers(torch.tensor(places, dtype=torch.int64).reshape(shape), self.dtype)
 
     def constant(self, value: float) -> Place:
+        """Where a constant is."""
         return self._make("constant", float(value))
 
     def value(self, place: Place) -> float | None:
@@ -132,6 +134,8 @@ class Recording(TorchDispatchMode):
             return self._constants(operation(*blank, **kwargs))
         if base in KNOWN and kwargs.keys() <= {"alpha"}:
             found = self.elementwise(base, *args, **kwargs)
+        elif base == "index_put":
+            found = self._put(*args)
         elif base in RULES:
             with self:
                 found = RULES[base](*args, **kwargs)
@@ -179,7 +183,18 @@ class Recording(TorchDispatchMode):
             return first
         return _map(Tensor, lambda places: Numbers(places, first.dtype), moved)
 
+    def _put(self, x: Numbers, indices: Sequence[Any], values: Numbers, accumulate: bool = False) -> Numbers:
+        """What :func:`torch.index_put` does, which is also the derivative of taking entries by an index."""
+        which = torch.arange(x.numel()).reshape(x.shape)[
+            tuple(slice(None) if i is None else self._values(i) for i in indices)
+        ]
+        places = x.places.flatten().tolist()
+        for at, value in zip(entries(which), entries(values.places.expand(which.shape)), strict=True):
+            places[at] = self.apply("add", places[at], value) if accumulate else value
+        return Numbers(torch.tensor(places).reshape(x.shape), x.dtype)
+
     def elementwise(self, operation: str, *terms: Any, alpha: float = 1) -> Numbers:
+        """What an operation makes of tensors and numbers, entry by entry; the last one times `alpha`."""
         if alpha != 1:
             terms = (terms[0], self.elementwise("mul", terms[1], alpha))
         if operation in ARITHMETIC:
@@ -229,6 +244,7 @@ def _numbers(*arguments: Any) -> list[Numbers]:
 
 
 def entries(tensor: Tensor) -> list[Place]:
+    """Places of all entries, in order."""
     return (tensor.places if isinstance(tensor, Numbers) else tensor).flatten().tolist()
 
 

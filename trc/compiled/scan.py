@@ -9,7 +9,6 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,9 +44,14 @@ class Scan:
     backwards: bool = False
 
 
+def sizes(shapes: Shapes) -> list[int]:
+    """How many numbers each has."""
+    return [math.prod(shape) for shape in shapes.values()]
+
+
 def count(shapes: Shapes) -> int:
-    """How many numbers an instance has there."""
-    return sum(map(math.prod, shapes.values()))
+    """How many numbers all have."""
+    return sum(sizes(shapes))
 
 
 def lanes(dtype: torch.dtype) -> int:
@@ -56,7 +60,12 @@ def lanes(dtype: torch.dtype) -> int:
 
 
 def code(scan: Scan, dtype: torch.dtype) -> str:
-    """LLVM's code of a function ``scan(T, blocks, fixed, carried, *streams, out)``; `Refused` where there is none."""
+    """LLVM's code of ``main(T, blocks, fixed, carried, *streams, out)``; `Refused` where there is none."""
+    return "\n".join(function(scan, dtype, "main")) + "\n"
+
+
+def function(scan: Scan, dtype: torch.dtype, name: str) -> list[str]:
+    """The same as lines of a function of any name, those that declare what it calls at the end."""
     writer = _Writer(dtype)
     arrays = ["fixed", "carried", *(f"stream{i}" for i in range(len(scan.streams))), "out"]
     fixed = writer.load("fixed", "%b", scan.fixed)
@@ -74,8 +83,8 @@ def code(scan: Scan, dtype: torch.dtype) -> str:
     ended = stepped | writer.write(scan.end, shapes, fixed | stepped, scan.carried)
     writer.store("carried", "%b", [row for name in scan.carried for row in ended[name]])
     chosen = "%last" if scan.backwards else "%s"
-    lines = [
-        f"define void @scan(i64 %T, i64 %blocks, {', '.join(f'ptr noalias %{name}' for name in arrays)}) {{",
+    return [
+        f"define void @{name}(i64 %T, i64 %blocks, {', '.join(f'ptr noalias %{array}' for array in arrays)}) {{",
         "start: br label %block",
         "block:",
         "%b = phi i64 [ 0, %start ], [ %next, %after ]",
@@ -104,7 +113,6 @@ def code(scan: Scan, dtype: torch.dtype) -> str:
         "}",
         *sorted(writer.declared),
     ]
-    return "\n".join(lines) + "\n"
 
 
 class _Writer:

@@ -1,6 +1,6 @@
 """The experts: each takes a problem and a batch of instances and returns a :class:`~trc.Trajectory`."""
 
-from . import kernels as _kernels
+from . import kernels as kernels  # which registers them
 from .base import EXPERTS, Trajectory
 from .ilqr import ilqr, optimum
 from .lqr import lqr, lqr_gains, riccati

@@ -19,7 +19,7 @@ from ..simulation import check_overflow, costate_and_gradient, step_jacobians
 from ..simulation.accelerate import run
 from ..simulation.step import change_each
 from .base import EXPERTS, Trajectory
-from .lqr import lqr
+from .lqr import lqr_controls
 
 ROUNDING = 1e-14
 
@@ -109,7 +109,7 @@ def _start(
     if isinstance(start, Tensor):
         controls = start
     elif start == "lqr":
-        controls = lqr(problem, initial, target).controls
+        controls = lqr_controls(problem, initial, target)
     elif start == "zero":
         controls = initial.new_zeros(shape)
     elif start == "random":
@@ -155,7 +155,11 @@ def plain_improve(
     damping = initial.new_zeros(size)
     active = torch.arange(size, device=initial.device)
     for iteration in range(max_iterations + 1):
-        current, goal, given = now[active], target[active], change_each(parameters, lambda value: value[active])
+        current, goal, given = (
+            now[active],
+            target[active],
+            change_each(parameters, lambda value, some=active: value[some]),
+        )
         A, B = step_jacobians(problem, current.states[:-1], current.controls, given)
         _, gradient = costate_and_gradient(problem, current.states, current.controls, goal, A, B)
         change = current.controls - problem.clip(current.controls - gradient)
@@ -166,7 +170,9 @@ def plain_improve(
         if not len(active) or iteration == max_iterations:
             break
         policy = _backward(problem, current, goal, A[:, going], B[:, going], damping[active])
-        improved = _search(problem, now, active, current, goal, policy, change_each(given, lambda value: value[going]))
+        improved = _search(
+            problem, now, active, current, goal, policy, change_each(given, lambda value, some=going: value[some])
+        )
         iterations[active] += 1
         before = damping[active]
         more = torch.where(before > 0, before * 10, DAMPING["first"])

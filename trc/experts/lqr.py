@@ -90,12 +90,22 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """
     check_instances(problem, initial, target)
     x, goal = initial.double(), target.double()
-    states, controls = run("regulate", plain_regulate, problem, x, goal, parameters=problem.parameters)
-    if not all_finite(states):
-        states, controls = plain_regulate(problem, x, goal, problem.parameters)  # says what went wrong
-        check_overflow(states)
-    both = states.transpose(0, 1), controls.transpose(0, 1)
+    both = (part.transpose(0, 1) for part in _regulated(problem, x, goal))
+    both = tuple(both)
     return Trajectory(*both, problem.cost(*both, goal)).to(initial.dtype)
+
+
+def lqr_controls(problem: Problem, initial: Tensor, target: Tensor) -> Tensor:
+    """The controls ``[B, T, m]`` alone, of instances in float64 that are checked."""
+    return _regulated(problem, initial, target)[1].transpose(0, 1)
+
+
+def _regulated(problem: Problem, initial: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    states, controls = run("regulate", plain_regulate, problem, initial, target, parameters=problem.parameters)
+    if not all_finite(states):
+        states, controls = plain_regulate(problem, initial, target, problem.parameters)  # says what went wrong
+        check_overflow(states)
+    return states, controls
 
 
 def plain_regulate(problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """The dynamics of a problem over time: rollouts, Jacobians, costates, and the one door to what makes them fast."""
 
-from . import kernels as _kernels  # registered by being imported
+from . import kernels as kernels  # which registers them
 from .accelerate import accelerate
 from .jacobians import linear_matrices, step_jacobians
 from .rollout import Costate, Dynamics, control_gradient, costate, costate_and_gradient, costate_recursion, rollout

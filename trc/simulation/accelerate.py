@@ -9,7 +9,8 @@ twin's numbers. A kernel that does not is refused with one warning, and the plai
 import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -27,10 +28,21 @@ Operation = Callable[..., tuple[Tensor, ...]]
 #: What makes the kernel of an operation for a problem and a type, or None where it can't.
 KERNELS: Registry[Callable[[Problem, torch.dtype], Operation | None]] = Registry("kernel")
 
-Trial = Callable[[Problem, torch.dtype], tuple[Tensor, ...]]
+#: What makes tensors to try a kernel on; the instances are the last dimension but one of each.
+Inputs = Callable[[Problem, torch.dtype], tuple[Tensor, ...]]
 
-#: Tensors and options to try a kernel on, by operation; the instances are the last dimension but one of each tensor.
-TRIALS: dict[str, tuple[Trial, dict[str, Any]]] = {}
+
+@dataclass(frozen=True)
+class Trial:
+    """How kernels of an operation are tried before they are trusted."""
+
+    inputs: Inputs
+    options: dict[str, Any]
+    judged: int | None  # how many of the results are compared; all by default
+
+
+#: By operation.
+TRIALS: dict[str, Trial] = {}
 
 #: Instances that a kernel is tried on, and the difference that its sums may have from the plain twin's, by type.
 TRIED = 37
@@ -50,11 +62,11 @@ def accelerate(on: bool = True) -> contextlib.AbstractContextManager[None]:
     return switch_back
 
 
-def kernel(operation: str, trial: Trial, **options: Any) -> Callable[[T], T]:
-    """Register, as a decorator, what makes kernels of an operation, and what makes the inputs that they are tried on."""
+def kernel(operation: str, inputs: Inputs, judged: int | None = None, **options: Any) -> Callable[[T], T]:
+    """Register, as a decorator, what makes kernels of an operation, and how these are tried."""
 
     def register(make: T) -> T:
-        TRIALS[operation] = trial, options
+        TRIALS[operation] = Trial(inputs, options, judged)
         return KERNELS.add(operation, make)
 
     return register
@@ -86,36 +98,64 @@ def is_ordinary(tensor: Tensor) -> bool:
     )
 
 
+@torch.inference_mode(False)
 def _trusted(operation: str, plain: Operation, problem: Problem, dtype: torch.dtype) -> Operation | None:
     """The problem's kernel, made and tried once, or None."""
-    kernel, wrong = None, ""
-    try:
-      with torch.inference_mode(False):
-        kernel = KERNELS[operation](problem, dtype)
-        if kernel is not None:
-            wrong = _difference(operation, kernel, plain, problem, dtype)
-    except Exception as error:  # no compiler, for example; whatever a kernel raises, the plain way is right
-        wrong = f"it raises {type(error).__name__}: {' '.join(str(error).split()):.200}".rstrip(" .:")
+    wanted, wrong = _wanted(operation, plain, problem, dtype)
+    kernel = None
+    if wanted:
+        try:
+            kernel = KERNELS[operation](problem, dtype)
+            wrong = "" if kernel is None else _difference(operation, kernel, problem, dtype, wanted)
+        except Exception as error:  # no compiler, for example; whatever a kernel raises, the plain way is right
+            wrong = f"it raises {_said(error)}"
     if wrong:
         warnings.warn(f"the kernel of {operation} for {problem.name} is not used: {wrong}.", stacklevel=4)
     problem.cache["kernel", operation, dtype] = found = None if wrong else kernel
     return found
 
 
-def _difference(operation: str, fast: Operation, plain: Operation, problem: Problem, dtype: torch.dtype) -> str:
-    """What is wrong with a kernel, on random inputs; empty if nothing is."""
-    trial, options = TRIALS[operation]
-    tensors = trial(problem, dtype)
+def _cases(operation: str, problem: Problem, dtype: torch.dtype) -> Iterator[tuple[tuple[Tensor, ...], dict[str, Any]]]:
+    """Inputs, with the problem's parameters, and with a value of each for every instance."""
+    trial = TRIALS[operation]
+    tensors = trial.inputs(problem, dtype)
     factors = torch.linspace(0.9, 1.1, tensors[0].shape[-2], dtype=dtype)
-    off = 0.0
     for parameters in (problem.parameters, {name: value * factors for name, value in problem.parameters.items()}):
-        with accelerate(False):
-            wanted = plain(problem, *tensors, parameters=parameters, **options)
-        found = tuple(fast(problem, *tensors, parameters=parameters, **options))
-        kinds = [[f"{list(tensor.shape)} of {tensor.dtype}" for tensor in given] for given in (found, wanted)]
+        yield tensors, {"parameters": parameters, **trial.options}
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()):.200}".rstrip(" .:")
+
+
+def _wanted(
+    operation: str, plain: Operation, problem: Problem, dtype: torch.dtype
+) -> tuple[list[tuple[Tensor, ...]], str]:
+    """What the plain twin gives in each case; nothing where it raises, and why, unless whoever asks will see that."""
+    found: list[tuple[Tensor, ...]] = []
+    with accelerate(False):
+        for tensors, options in _cases(operation, problem, dtype):
+            try:
+                found.append(tuple(plain(problem, *tensors, **options)))
+            except (ValueError, TypeError, RuntimeError) as error:
+                return (
+                    [],
+                    f"with a value of each parameter for every instance it raises {_said(error)}" if found else "",
+                )
+    return found, ""
+
+
+def _difference(
+    operation: str, fast: Operation, problem: Problem, dtype: torch.dtype, wanted: list[tuple[Tensor, ...]]
+) -> str:
+    """What is wrong with a kernel; empty if nothing is."""
+    off, judged = 0.0, TRIALS[operation].judged
+    for (tensors, options), right in zip(_cases(operation, problem, dtype), wanted, strict=True):
+        found = tuple(fast(problem, *tensors, **options))
+        kinds = [[f"{list(tensor.shape)} of {tensor.dtype}" for tensor in given] for given in (found, right)]
         if kinds[0] != kinds[1]:
             return f"it gives {' and '.join(kinds[0])}, not {' and '.join(kinds[1])}"
-        off = max(off, *map(_distance, found, wanted))
+        off = max(off, *map(_distance, found[:judged], right[:judged]))
     return f"it is off by {off:.2g}" if off > TOLERANCE[dtype] else ""
 
 

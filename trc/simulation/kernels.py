@@ -1,12 +1,9 @@
 """The kernels of a simulation: rollout, Jacobians and adjoint, each recorded from one step of the plain way."""
 
-import functools
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from ..compiled import Scan
+from ..compiled import Scan, Scanned
 from ..problems import Parameters, Problem
 from .accelerate import TRIED, Operation, kernel
 from .step import random_inputs
@@ -36,13 +33,6 @@ def packed(problem: Problem, parameters: Parameters, like: Tensor) -> Tensor:
     return found
 
 
-def compiled(scan: Scan, dtype: torch.dtype) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The scan as a function of tensors; see :func:`trc.compiled.build.run`."""
-    from ..compiled.build import Compiled, run  # the compiler is imported where something is compiled
-
-    return functools.partial(run, Compiled(scan, dtype))
-
-
 @kernel("states", lambda problem, dtype: random_inputs(problem, 7, TRIED, dtype=dtype))
 def states(problem: Problem, dtype: torch.dtype) -> Operation:
     """Rollout: states ``[T+1, B, n]`` of initial states ``[B, n]`` and controls ``[T, B, m]``."""
@@ -53,13 +43,13 @@ def states(problem: Problem, dtype: torch.dtype) -> Operation:
         return {"x": following, "following": following}
 
     scan = Scan(step=step, fixed={"p": (k,)}, carried={"x": (n,)}, streams=({"u": (m,)},), outputs={"following": (n,)})
-    sweep = compiled(scan, dtype)
+    scanned = Scanned(scan, dtype)
 
-    def run(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters) -> tuple[Tensor]:
-        _, following = sweep(packed(problem, parameters, initial), initial, controls)
+    def kernel_of(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters) -> tuple[Tensor]:
+        _, following = scanned.run(packed(problem, parameters, initial), initial, controls)
         return (torch.cat((initial.unsqueeze(0), following)),)
 
-    return run
+    return kernel_of
 
 
 @kernel("jacobians", lambda problem, dtype: random_inputs(problem, TRIED, dtype=dtype))
@@ -72,13 +62,13 @@ def jacobians(problem: Problem, dtype: torch.dtype) -> Operation:
 
     streams, outputs = ({"x": (n,)}, {"u": (m,)}), {"A": (n, n), "B": (n, m)}
     scan = Scan(step=step, fixed={"p": (k,)}, carried={}, streams=streams, outputs=outputs)
-    sweep = compiled(scan, dtype)
+    scanned = Scanned(scan, dtype)
 
-    def run(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        _, found = sweep(packed(problem, parameters, x), x[:, :0], x.unsqueeze(0), u.unsqueeze(0))
+    def kernel_of(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        _, found = scanned.run(packed(problem, parameters, x), x[:, :0], x.unsqueeze(0), u.unsqueeze(0))
         return tuple(part.unflatten(-1, (n, -1)) for part in found[0].split((n * n, n * m), -1))
 
-    return run
+    return kernel_of
 
 
 def _trial_of_adjoint(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -90,7 +80,7 @@ def _trial_of_adjoint(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, ...
 
 @kernel("adjoint", _trial_of_adjoint)
 def adjoint(problem: Problem, dtype: torch.dtype) -> Operation:
-    """Costate ``[T+1, B, n]`` and its product with ``B`` ``[T, B, m]``, of states, controls and a gradient by states."""
+    """Costate ``[T+1, B, n]`` of states, controls and a gradient by states, and ``B_tᵀ λ_{t+1}`` ``[T, B, m]``."""
     n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
 
     def step(p: Tensor, costate: Tensor, x: Tensor, u: Tensor, local: Tensor) -> dict[str, Tensor]:
@@ -109,16 +99,16 @@ def adjoint(problem: Problem, dtype: torch.dtype) -> Operation:
         outputs={"now": (n,), "by_control": (m,)},
         backwards=True,
     )
-    sweep = compiled(scan, dtype)
+    scanned = Scanned(scan, dtype)
 
-    def run(
+    def kernel_of(
         problem: Problem, states: Tensor, controls: Tensor, grad: Tensor, parameters: Parameters
     ) -> tuple[Tensor, Tensor]:
-        _, found = sweep(packed(problem, parameters, grad), grad[-1], states[:-1], controls, grad[:-1])
+        _, found = scanned.run(packed(problem, parameters, grad), grad[-1], states[:-1], controls, grad[:-1])
         costate, by_control = found.split((n, m), -1)
         return torch.cat((costate, grad[-1:])), by_control
 
-    return run
+    return kernel_of
 
 
 @kernel("by_parameters", _trial_of_adjoint)
@@ -129,19 +119,19 @@ def by_parameters(problem: Problem, dtype: torch.dtype) -> Operation:
     def step(p: Tensor, total: Tensor, x: Tensor, u: Tensor, costate: Tensor) -> dict[str, Tensor]:
         with torch.enable_grad():
             p = p.detach().requires_grad_()
-            y = problem.step(x, u, by_name(problem, p)) + 0 * x
+            y = problem.step(x, u, by_name(problem, p)) + 0 * p.sum(-1, keepdim=True)
             (found,) = torch.autograd.grad(y, p, costate, materialize_grads=True)
         return {"total": total + found}
 
     streams = {"x": (n,)}, {"u": (m,)}, {"costate": (n,)}
     scan = Scan(step=step, fixed={"p": (k,)}, carried={"total": (k,)}, streams=streams, outputs={})
-    sweep = compiled(scan, dtype)
+    scanned = Scanned(scan, dtype)
 
-    def run(
+    def kernel_of(
         problem: Problem, states: Tensor, controls: Tensor, costate: Tensor, parameters: Parameters
     ) -> tuple[Tensor]:
         p = packed(problem, parameters, costate)
-        total, _ = sweep(p, torch.zeros_like(p), states[:-1], controls, costate[1:])
+        total, _ = scanned.run(p, torch.zeros_like(p), states[:-1], controls, costate[1:])
         return (total,)
 
-    return run
+    return kernel_of

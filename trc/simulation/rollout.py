@@ -191,6 +191,8 @@ def plain_by_parameters(
         }
         leaves = {name: value.clone().requires_grad_() for name, value in each.items()}
         given = change_each(leaves, lambda value: value.expand(controls.shape[:-1]).flatten())
-        y = problem.step(states[:-1].flatten(0, 1), controls.flatten(0, 1), given) + 0 * states[:-1].flatten(0, 1)
+        y = problem.step(states[:-1].flatten(0, 1), controls.flatten(0, 1), given) + 0 * sum(given.values()).unsqueeze(
+            -1
+        )
         found = torch.autograd.grad(y, list(leaves.values()), costate[1:].flatten(0, 1), materialize_grads=True)
     return (torch.stack([each.detach() for each in found], -1),)

@@ -1,0 +1,174 @@
+"""Steps that are recorded and compiled give torch's numbers, or say why not; what is compiled is kept with care."""
+
+import os
+import stat
+import warnings
+
+import pytest
+import torch
+import user_steps
+from made_up import with_step
+from plain import step_by_step
+
+import trc
+from trc.compiled import Refused, Scan, Scanned, build
+from trc.compiled.record import Recording
+from trc.simulation import accelerate
+
+both_types = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-4), (torch.float64, 1e-10)])
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Where compiled code is kept, for the length of a test."""
+    monkeypatch.setenv(build.FOLDER, str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def inputs(dtype, count=5):
+    generator = torch.Generator().manual_seed(1)
+    x, u = (torch.randn(count, *size, generator=generator).to(dtype) for size in ((2,), (6, 1)))
+    return x, u.requires_grad_(), torch.rand(count, generator=generator).to(dtype).requires_grad_()
+
+
+# Recording
+
+
+@both_types
+@pytest.mark.parametrize("name", user_steps.COMPILED)
+def test_steps_as_users_write_them_are_compiled_and_give_the_same_numbers_and_gradients(name, dtype, tolerance):
+    problem = with_step(user_steps.COMPILED[name])
+    x, u, mu = inputs(dtype)
+    found = []
+    for simulate in (trc.rollout, step_by_step):
+        states = simulate(problem, x, u, {"mu": mu})
+        found.append((states, *torch.autograd.grad(states.sin().sum(), (u, mu), materialize_grads=True)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+    for operation in ("states", "adjoint", "by_parameters"):
+        assert problem.cache["kernel", operation, dtype] is not None
+
+
+@pytest.mark.parametrize("name", user_steps.REFUSED)
+def test_steps_that_can_not_be_compiled_run_as_they_are_and_say_why(name):
+    step, reason = user_steps.REFUSED[name]
+    problem = with_step(step)
+    x, u, _ = inputs(torch.float64)
+    with pytest.warns(UserWarning, match=rf"the kernel of states for van_der_pol is not used: .*({reason})") as told:
+        for _ in range(2):
+            trc.rollout(problem, x, u.detach())
+    assert len([one for one in told if "states" in str(one.message)]) == 1
+
+
+def test_constants_are_computed_zeros_and_ones_left_out_and_nothing_is_made_twice():
+    recording = Recording(torch.float64)
+    x = recording.inputs(1, 2)
+    with recording:
+        y = (0 * x + 1 * x + (torch.tensor(2.0) * 3 - 6)) / 1
+        z = x.sin() + x.sin() ** 2
+    assert torch.equal(y.places, x.places)
+    assert sum(how[0] == "sin" for how in recording.made) == 2  # one an entry
+    assert not any(how[0] == "div" for how in recording.made)
+    assert z.shape == (1, 2)
+
+
+def test_what_is_not_a_number_stays_so():
+    problem = with_step(lambda s, x, u, p: x.clamp(-1, 1) * u.sign().abs())
+    x, u = torch.full((4, 2), torch.nan, dtype=torch.float64), torch.ones(4, 3, 1, dtype=torch.float64)
+    assert (
+        trc.simulation.kernels.states(problem, torch.float64)(problem, x, u.transpose(0, 1), {"mu": 1.0})[0]
+        .isnan()[1:]
+        .all()
+    )
+
+
+def test_numbers_leave_a_recording_only_by_its_end():
+    recording = Recording(torch.float64)
+    x = recording.inputs(1, 2)
+    with pytest.raises(Refused, match="it leaves its recording"):
+        x.cos()
+
+
+# Lanes
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 64, 5000])
+def test_instance_has_the_same_bytes_alone_and_in_any_batch(count):
+    problem = trc.make_problem("van_der_pol", horizon=10)
+    x, _ = problem.sample(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u = torch.randn(count, 10, 1, dtype=torch.float64)
+    whole = trc.rollout(problem, x, u)
+    for i in {0, count // 2, count - 1}:
+        assert torch.equal(trc.rollout(problem, x[i : i + 1], u[i : i + 1])[0], whole[i])
+
+
+def test_scan_begins_goes_backwards_and_ends():
+    """Powers of x, from the last time to the first, and their sum, doubled at the end."""
+    scan = Scan(
+        begin=lambda x, power, total: {"power": torch.ones_like(x)},
+        step=lambda x, power, total, weight: {"power": power * x, "total": total + weight * power, "seen": power},
+        end=lambda x, power, total: {"total": 2 * total},
+        fixed={"x": (1,)},
+        carried={"power": (1,), "total": (1,)},
+        streams=({"weight": (1,)},),
+        outputs={"seen": (1,)},
+        backwards=True,
+    )
+    x, weight = torch.tensor([[2.0], [3.0]]), torch.tensor([4.0, 5.0, 6.0]).view(3, 1, 1).expand(3, 2, 1)
+    carried, seen = Scanned(scan, torch.float32).run(x, torch.zeros(2, 2), weight)
+    assert seen.squeeze(-1).T.tolist() == [[4.0, 2.0, 1.0], [9.0, 3.0, 1.0]]
+    assert carried.tolist() == [[8.0, 2 * (6 + 10 + 16)], [27.0, 2 * (6 + 15 + 36)]]
+
+
+# What is kept
+
+
+def compile_again():
+    problem = trc.make_problem("van_der_pol", horizon=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trc.rollout(problem, torch.ones(3, 2), torch.ones(3, 4, 1))
+    return problem.cache["kernel", "states", torch.float32] is not None
+
+
+def test_code_is_kept_for_the_user_alone_and_found_again(own_folder, monkeypatch):
+    assert compile_again()
+    assert stat.S_IMODE(own_folder.stat().st_mode) == 0o700
+    (kept,) = own_folder.glob("*.o")
+    monkeypatch.setattr(build, "_translate", None)  # would fail if it were called
+    assert compile_again()
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    monkeypatch.undo()
+
+
+def test_damaged_code_is_made_anew(own_folder):
+    compile_again()
+    (kept,) = own_folder.glob("*.o")
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[:40], whole[:-1] + bytes([whole[-1] ^ 1])):
+        kept.write_bytes(damaged)
+        assert compile_again()
+        assert kept.read_bytes() == whole
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o500])
+def test_folder_that_others_may_enter_or_that_can_not_be_written_keeps_nothing(own_folder, mode):
+    own_folder.mkdir()
+    own_folder.chmod(mode)
+    assert compile_again()
+    if mode == 0o755 or os.getuid():  # root writes anywhere
+        assert not list(own_folder.iterdir())
+    own_folder.chmod(0o700)
+
+
+def test_file_in_place_of_the_folder_keeps_nothing(own_folder):
+    own_folder.write_text("")
+    assert compile_again()
+
+
+def test_switch_passes_compiled_code_by():
+    problem = trc.make_problem("van_der_pol", horizon=3)
+    with trc.accelerate(False):
+        trc.rollout(problem, torch.ones(2, 2), torch.ones(2, 3, 1))
+    assert ("kernel", "states", torch.float32) not in problem.cache
+    assert "states" in accelerate.__globals__["KERNELS"]

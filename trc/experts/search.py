@@ -1,0 +1,175 @@
+"""The two loops of iterative LQR, each one step of time in torch: one tries a policy, the other finds the next one.
+
+A lane has its own place in the line search, its own damping and its own end. What both loops hand to each other is the
+`state` of the search, and the `plan`: a nominal trajectory, and the policy about it.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..compiled import Scan
+from ..problems import Problem
+from ..simulation.kernels import by_name, differentiated
+from .ilqr import DAMPING, ROUNDING, STEP_SIZES, one_step_back
+
+
+class Search:
+    """What the loops are about, by name and shape, and their steps."""
+
+    def __init__(self, problem: Problem) -> None:
+        n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
+        one = (1,)
+        self.problem = problem
+        self.fixed = {"p": (k,), "initial": (n,), "target": (n,), "most": one, "tolerance": one}
+        self.state = {"x": (n,), "trial": one, "cost": one, "size": one, "won": one, "turned": one, "damping": one}
+        self.state |= {"iterations": one, "residual": one, "done": one, "last": (n,)}
+        self.state |= {"P": (n, n), "slope": (n,), "costate": (n,)}
+        self.plan = {"step": (m,), "gain": (m, n), "nominal_x": (n,), "nominal_u": (m,)}
+        self.tried = {"tried_x": (n,), "tried_u": (m,)}
+
+    def scans(self) -> tuple[Scan, Scan]:
+        """What follows the plan, and what makes the next one."""
+        both = {"fixed": self.fixed, "carried": self.state}
+        return (
+            Scan(
+                begin=self.set_out, step=self.follow, end=self.judge, streams=(self.plan,), outputs=self.tried, **both
+            ),
+            Scan(
+                begin=self.turn,
+                step=self.back,
+                end=self.finish,
+                streams=(self.plan, self.tried),
+                outputs=self.plan,
+                backwards=True,
+                **both,
+            ),
+        )
+
+    def set_out(self, initial: Tensor, trial: Tensor, **_: Tensor) -> Mapping[str, Tensor]:
+        """Start from the initial state."""
+        return {"x": initial, "trial": torch.zeros_like(trial)}
+
+    @torch.no_grad()
+    def follow(
+        self,
+        p: Tensor,
+        target: Tensor,
+        size: Tensor,
+        x: Tensor,
+        trial: Tensor,
+        step: Tensor,
+        gain: Tensor,
+        nominal_x: Tensor,
+        nominal_u: Tensor,
+        **_: Tensor,
+    ) -> Mapping[str, Tensor]:
+        """Apply the policy, with a share of its step, and add up the cost."""
+        problem = self.problem
+        u = problem.clip(nominal_u + size * step - (gain @ (x - nominal_x).unsqueeze(-1)).squeeze(-1))
+        trial = trial + problem.cost.running(x, u, target).unsqueeze(-1)
+        return {"x": problem.step(x, u, by_name(problem, p)), "trial": trial, "tried_x": x, "tried_u": u}
+
+    @torch.no_grad()
+    def judge(
+        self,
+        target: Tensor,
+        x: Tensor,
+        trial: Tensor,
+        cost: Tensor,
+        size: Tensor,
+        damping: Tensor,
+        iterations: Tensor,
+        done: Tensor,
+        last: Tensor,
+        **_: Tensor,
+    ) -> Mapping[str, Tensor]:
+        """Take the trajectory if it is cheaper; if not a smaller step is next, and after the smallest more damping."""
+        trial = trial + self.problem.cost.final(x, target).unsqueeze(-1)
+        trial = torch.where(trial.abs() < torch.inf, trial, torch.inf)
+        fresh, active = iterations < 0, done == 0
+        # near the end an improvement is smaller than the rounding of the cost; the residual judges such a step
+        won = active & (fresh | (trial < cost * (1 + ROUNDING)))
+        turned = active & (won | (size == STEP_SIZES[-1]))
+        more = torch.where(damping > 0, damping * 10, DAMPING["first"])
+        less = torch.where(damping > DAMPING["least"], damping / 10, 0.0)
+        smaller = torch.ones_like(size)
+        for larger, next_one in zip(STEP_SIZES, STEP_SIZES[1:], strict=False):
+            smaller = torch.where(size == larger, next_one, smaller)
+        return {
+            "trial": trial,
+            "cost": torch.where(won, trial, cost),
+            "last": torch.where(won, x, last),
+            "won": won.to(x.dtype),
+            "turned": turned.to(x.dtype),
+            "damping": torch.where(turned & ~fresh, torch.where(won, less, more), damping),
+            "iterations": iterations + turned.to(x.dtype),
+            "size": torch.where(turned | ~active, 1.0, smaller),
+        }
+
+    @torch.no_grad()
+    def turn(self, target: Tensor, last: Tensor, residual: Tensor, **_: Tensor) -> Mapping[str, Tensor]:
+        """Begin backwards with what the final state costs."""
+        states, controls = torch.stack((last, last)), last.new_zeros(1, len(last), self.problem.control_dim)
+        slope, _ = self.problem.cost.gradient(states, controls, target)
+        _, curvature = self.problem.cost.hessian(states, controls, target)
+        return {"P": curvature, "slope": slope[-1], "costate": slope[-1], "residual": torch.zeros_like(residual)}
+
+    @torch.no_grad()
+    def back(
+        self,
+        p: Tensor,
+        target: Tensor,
+        won: Tensor,
+        damping: Tensor,
+        P: Tensor,
+        slope: Tensor,
+        costate: Tensor,
+        residual: Tensor,
+        nominal_x: Tensor,
+        nominal_u: Tensor,
+        tried_x: Tensor,
+        tried_u: Tensor,
+        **_: Tensor,
+    ) -> Mapping[str, Tensor]:
+        """One step of the costate and of the backward pass, on the trajectory that won."""
+        problem, n, m = self.problem, self.problem.state_dim, self.problem.control_dim
+        x, u = torch.where(won > 0, tried_x, nominal_x), torch.where(won > 0, tried_u, nominal_u)
+        A, B = differentiated(problem, x, u, by_name(problem, p))
+        states, controls = torch.stack((x, x)), u.unsqueeze(0)
+        (by_state, _), (by_control,) = problem.cost.gradient(states, controls, target)
+        local, _ = problem.cost.hessian(states, controls, target)
+        local = local[0] if local.ndim == 4 else local.expand(len(x), -1, -1)
+        local = local + damping.unsqueeze(-1) * torch.cat((x.new_zeros(n), x.new_ones(m))).diag()
+        gradient = by_control + (B.mT @ costate.unsqueeze(-1)).squeeze(-1)
+        change = (u - problem.clip(u - gradient)).abs().amax(-1, keepdim=True)
+        low, high = ((bound - u).unsqueeze(-1) for bound in problem.bounds(x))
+        by_both = torch.cat((by_state, by_control), -1).unsqueeze(-1)
+        step, gain, P, slope = one_step_back(P, slope.unsqueeze(-1), torch.cat((A, B), -1), local, by_both, low, high)
+        return {
+            "P": P,
+            "slope": slope.squeeze(-1),
+            "costate": by_state + (A.mT @ costate.unsqueeze(-1)).squeeze(-1),
+            "residual": torch.maximum(residual, change),
+            "step": step.squeeze(-1),
+            "gain": gain,
+            "nominal_x": x,
+            "nominal_u": u,
+        }
+
+    @torch.no_grad()
+    def finish(
+        self,
+        most: Tensor,
+        tolerance: Tensor,
+        residual: Tensor,
+        damping: Tensor,
+        iterations: Tensor,
+        turned: Tensor,
+        done: Tensor,
+        **_: Tensor,
+    ) -> Mapping[str, Tensor]:
+        """Whether the instance is stationary, or nothing more is to be had."""
+        going = (residual > tolerance) & (damping < DAMPING["most"]) & (iterations < most)
+        return {"done": torch.where((turned > 0) & ~going, 1.0, done)}
