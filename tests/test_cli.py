@@ -299,7 +299,7 @@ def test_what_a_file_registers_is_known_to_the_command(run, here, elsewhere):
 
 
 def test_problem_that_lqr_cannot_solve_is_judged_without_it(run, here, elsewhere):
-    steep = PUDDLE.replace("self.dt * u", "self.dt * u + 0 * x.abs().sqrt()")  # no derivative at the target
+    steep = PUDDLE.replace("self.dt * u", "self.dt * u + 1e-9 * x.abs().sqrt()")  # no derivative at the target
     elsewhere.write_text(steep.replace('teacher = "still"', 'teacher, starts = "still", ("zero",)'))
     run("--import", elsewhere, "pipeline", 30, 1, "small", "--problem", "puddle", "--num-test", 10)
     folder = here / "outputs" / "puddle_small"
