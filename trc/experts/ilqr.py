@@ -13,13 +13,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..common.checks import check_count, check_real, check_tensor
+from ..common.checks import all_finite, check_count, check_real, check_tensor
 from ..problems import Parameters, Problem, check_instances, check_problem
 from ..simulation import check_overflow, costate_and_gradient, step_jacobians
 from ..simulation.accelerate import run
 from ..simulation.step import change_each
 from .base import EXPERTS, Trajectory
-from .lqr import lqr_controls
+from .lqr import plain_regulate, regulated
 
 ROUNDING = 1e-14
 
@@ -79,9 +79,8 @@ def ilqr(
     if not starts:
         raise ValueError(f"start must name at least one of {', '.join(problem.starts)}, or give controls.")
     x0, goal = initial.double(), target.double()
-    controls = (_start(problem, x0, goal, one, generator) for one in starts)
     limits = {"max_iterations": max_iterations, "tolerance": tolerance}
-    best, *others = (_improve(problem, x0, goal, u, limits) for u in controls)
+    best, *others = (_improve(problem, x0, goal, one, generator, limits) for one in starts)
     for other in others:
         cheaper = other.cost < best.cost
         for name in ("states", "controls", "cost", "residual", "converged"):
@@ -108,8 +107,6 @@ def _start(
     shape = (len(initial), problem.horizon, problem.control_dim)
     if isinstance(start, Tensor):
         controls = start
-    elif start == "lqr":
-        controls = lqr_controls(problem, initial, target)
     elif start == "zero":
         controls = initial.new_zeros(shape)
     elif start == "random":
@@ -128,13 +125,34 @@ def _start(
 
 
 def _improve(
-    problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, limits: Mapping[str, float]
+    problem: Problem,
+    initial: Tensor,
+    target: Tensor,
+    start: str | Tensor,
+    generator: torch.Generator | None,
+    limits: Mapping[str, float],
 ) -> Trajectory:
-    """Iterate from controls ``[B, T, m]``, each instance until it is stationary or nothing helps."""
-    inputs = initial, target, controls.transpose(0, 1).contiguous()
-    states, controls, *found = run("improve", plain_improve, problem, *inputs, parameters=problem.parameters, **limits)
+    """Iterate from a start, each instance until it is stationary or nothing helps."""
+    if isinstance(start, str) and start == "lqr":
+        found = run("solve", plain_solve, problem, initial, target, parameters=problem.parameters, **limits)
+        if not all_finite(found[0]):
+            regulated(problem, initial, target)  # which says what went wrong
+    else:
+        controls = _start(problem, initial, target, start, generator).transpose(0, 1).contiguous()
+        inputs = initial, target, controls
+        found = run("improve", plain_improve, problem, *inputs, parameters=problem.parameters, **limits)
+    states, controls, *numbers = found
     check_overflow(states)
-    return Trajectory(states.transpose(0, 1), controls.transpose(0, 1), *found, found[1] <= limits["tolerance"])
+    return Trajectory(states.transpose(0, 1), controls.transpose(0, 1), *numbers, numbers[1] <= limits["tolerance"])
+
+
+def plain_solve(
+    problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters, **limits: float
+) -> tuple[Tensor, ...]:
+    """The same as :func:`plain_improve`, from the controls of saturated LQR."""
+    states, controls = plain_regulate(problem, initial, target, parameters)
+    check_overflow(states)
+    return plain_improve(problem, initial, target, controls, parameters, **limits)
 
 
 def plain_improve(

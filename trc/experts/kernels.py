@@ -1,6 +1,6 @@
 """The kernels of the regulator and of iterative LQR: steps in torch, compiled, and the loop around them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -25,14 +25,19 @@ def _trial(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return problem.sample(TRIED, generator=torch.Generator().manual_seed(0), dtype=dtype)
 
 
+def _trial_of_search(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    _, controls = random_inputs(problem, 7, TRIED, dtype=dtype)
+    return *_trial(problem, dtype), controls
+
+
 # The regulator
 
 
-@kernel("regulate", _trial)
-def regulate(problem: Problem, dtype: torch.dtype) -> Operation:
-    """Kernel of :func:`trc.lqr`: states ``[T+1, B, n]`` and controls ``[T, B, m]``."""
+def _regulator(problem: Problem, dtype: torch.dtype) -> Callable[..., np.ndarray]:
+    """A function of lanes that gives states and controls ``[blocks, T, n+m, lanes]`` under the clipped feedback."""
     n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
     matrices = {"A": (n, n), "B": (n, m), "drift": (n,), "Q": (n, n), "R": (m, m), "Q_final": (n, n)}
+    policy = {"gain": (m, n), "offset": (m,)}
 
     def linearise(p: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         given = by_name(problem, p)
@@ -50,41 +55,48 @@ def regulate(problem: Problem, dtype: torch.dtype) -> Operation:
         u = problem.clip(-(gain @ (x - target).unsqueeze(-1)).squeeze(-1) - offset)
         return {"x": problem.step(x, u, by_name(problem, q)), "now": x, "applied": u}
 
-    policy = {"gain": (m, n), "offset": (m,)}
-    at_target = Scanned(Scan(step=linearise, fixed={"p": (k,), "target": (n,)}, carried={}, outputs=matrices), dtype)
-    recursion = Scanned(
-        Scan(
-            step=back,
-            begin=lambda Q_final, P, p, **_: {"P": Q_final, "p": torch.zeros_like(p)},
-            fixed=matrices,
-            carried={"P": (n, n), "p": (n,)},
-            outputs=policy,
-            backwards=True,
-        ),
-        dtype,
+    at_target = Scan(step=linearise, fixed={"p": (k,), "target": (n,)}, carried={}, outputs=matrices)
+    recursion = Scan(
+        step=back,
+        begin=lambda Q_final, P, p, **_: {"P": Q_final, "p": torch.zeros_like(p)},
+        fixed=matrices,
+        carried={"P": (n, n), "p": (n,)},
+        outputs=policy,
+        backwards=True,
     )
-    feedback = Scanned(
-        Scan(
-            step=follow,
-            fixed={"q": (k,), "target": (n,)},
-            carried={"x": (n,)},
-            streams=(policy,),
-            outputs={"now": (n,), "applied": (m,)},
-        ),
-        dtype,
+    feedback = Scan(
+        step=follow,
+        fixed={"q": (k,), "target": (n,)},
+        carried={"x": (n,)},
+        streams=(policy,),
+        outputs={"now": (n,), "applied": (m,)},
     )
+    at_target, recursion, feedback = (Scanned(scan, dtype) for scan in (at_target, recursion, feedback))
+
+    def regulate(
+        batch: Lanes, T: int, own: np.ndarray, given: np.ndarray, target: np.ndarray, x: np.ndarray
+    ) -> np.ndarray:
+        value = np.empty((batch.blocks, n * n + n, batch.lanes))
+        at = at_target.on(batch, 1, np.concatenate((own, target), 1), value)
+        policy = recursion.on(batch, T, at, value)
+        return feedback.on(batch, T, np.concatenate((given, target), 1), x, policy)
+
+    return regulate
+
+
+@kernel("regulate", _trial)
+def regulate(problem: Problem, dtype: torch.dtype) -> Operation:
+    """Kernel of :func:`trc.lqr`: states ``[T+1, B, n]`` and controls ``[T, B, m]``."""
+    regulator, n = _regulator(problem, dtype), problem.state_dim
 
     def kernel_of(problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        batch, T = Lanes(len(target), dtype), problem.horizon
+        batch = Lanes(len(target), dtype)
         own, given = (packed(problem, one, target) for one in (problem.parameters, parameters))
-        own, given, last = (
-            batch.pack(one.numpy()) for one in (torch.cat((own, target), -1), torch.cat((given, target), -1), initial)
-        )
-        nothing = np.empty((batch.blocks, n * n + n, batch.lanes))
-        policy = recursion.on(batch, T, at_target.on(batch, 1, own, nothing), nothing)
-        both = torch.from_numpy(batch.unpack(feedback.on(batch, T, given, last, policy))).transpose(0, 1)
-        states, controls = both.split((n, m), -1)
-        return torch.cat((states, torch.from_numpy(batch.unpack(last)).unsqueeze(0))), controls.contiguous()
+        own, given, goal, last = (batch.pack(one.numpy()) for one in (own, given, target, initial))
+        found = regulator(batch, problem.horizon, own, given, goal, last)
+        found, last = (torch.from_numpy(batch.unpack(one)) for one in (found, last))
+        states, controls = found.transpose(0, 1).tensor_split((n,), -1)
+        return torch.cat((states, last.unsqueeze(0))), controls.contiguous()
 
     return kernel_of
 
@@ -92,19 +104,72 @@ def regulate(problem: Problem, dtype: torch.dtype) -> Operation:
 # Iterative LQR
 
 
-def _trial_of_search(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    _, controls = random_inputs(problem, 7, TRIED, dtype=dtype)
-    return *_trial(problem, dtype), controls
+def _searcher(problem: Problem, dtype: torch.dtype) -> Callable[..., tuple[Tensor, ...]]:
+    """A function of lanes that improves controls ``[blocks, T, m, lanes]``, and gives what the plain way gives."""
+    search, n, m = Search(problem), problem.state_dim, problem.control_dim
+    take_turns = Compiled(turns(*search.scans(), "done", dtype))
+    ends = np.cumsum([0, *sizes(search.state)])
+    rows = {name: slice(*ends[i : i + 2]) for i, name in enumerate(search.state)}
+    begin = np.zeros((1, ends[-1], 1))
+    begin[:, rows["cost"]], begin[:, rows["size"]], begin[:, rows["iterations"]] = np.inf, 1.0, -1.0
+
+    def improve(
+        batch: Lanes,
+        parameters: np.ndarray,
+        x: np.ndarray,
+        target: np.ndarray,
+        controls: np.ndarray,
+        most: int,
+        tolerance: float,
+    ) -> tuple[Tensor, ...]:
+        blocks, T, _, lanes = controls.shape
+        limits = np.empty((blocks, 2, lanes))
+        limits[:, 0], limits[:, 1] = most, tolerance
+        fixed = np.concatenate((parameters, x, target, limits), 1)
+        state = np.broadcast_to(begin, (blocks, ends[-1], lanes)).copy()
+        plan = np.zeros((blocks, T, count(search.plan), lanes))
+        plan[:, :, -m:] = controls
+        state, plan = _until_done(take_turns, batch, fixed, state, plan, rows["done"].start, n + m)
+        states, controls = torch.from_numpy(plan[:, :, -n - m :]).transpose(0, 1).tensor_split((n,), -1)
+        found = {name: torch.from_numpy(state[:, rows[name]]) for name in ("last", "cost", "residual", "iterations")}
+        cost, residual, iterations = (found[name][:, 0] for name in ("cost", "residual", "iterations"))
+        return torch.cat((states, found["last"].unsqueeze(0))), controls, cost, residual, iterations.long()
+
+    return improve
+
+
+def _until_done(
+    take_turns: Compiled, batch: Lanes, fixed: np.ndarray, state: np.ndarray, plan: np.ndarray, done: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """State ``[B, ·]`` and plan ``[B, T, ·]`` of lanes, in the end."""
+    T, dtype, left, whole, most = (
+        plan.shape[1],
+        torch.from_numpy(plan).dtype,
+        np.arange(batch.batch),
+        None,
+        np.array([TURNS]),
+    )
+    while True:
+        most[0] = 2 * most[0] if batch.blocks > 1 else np.iinfo(np.int64).max
+        tried = np.empty((batch.blocks, T, width, batch.lanes))
+        take_turns(T, batch.blocks, fixed, state, plan, tried, np.empty_like(plan), most)
+        found = batch.unpack(state), batch.unpack(plan)
+        if whole is None:
+            whole = found
+        else:
+            whole[0][left], whole[1][left] = found
+        going = found[0][:, done] == 0
+        if not going.any():
+            return whole
+        inputs, left = batch.unpack(fixed)[going], left[going]
+        batch = Lanes(len(left), dtype)
+        fixed, state, plan = (batch.pack(one) for one in (inputs, found[0][going], found[1][going]))
 
 
 @kernel("improve", _trial_of_search, judged=3, max_iterations=3)
 def improve(problem: Problem, dtype: torch.dtype) -> Operation:
-    """Kernel of :func:`trc.ilqr` from one start."""
-    search, n, m = Search(problem), problem.state_dim, problem.control_dim
-    take_turns = Compiled(turns(*search.scans(), "done", dtype))
-    rows = dict(
-        zip(search.state, np.split(np.arange(count(search.state)), np.cumsum(sizes(search.state))), strict=False)
-    )
+    """Kernel of :func:`trc.ilqr` from controls ``[T, B, m]``."""
+    searcher = _searcher(problem, dtype)
 
     def kernel_of(
         problem: Problem,
@@ -115,29 +180,30 @@ def improve(problem: Problem, dtype: torch.dtype) -> Operation:
         max_iterations: int = 500,
         tolerance: float = 1e-6,
     ) -> tuple[Tensor, ...]:
-        (T, B), limits = start.shape[:2], initial.new_tensor([max_iterations, tolerance])
-        given = packed(problem, parameters, initial), initial, target, limits.expand(B, 2)
-        fixed = torch.cat(given, -1).numpy()
-        state = np.zeros((B, count(search.state)), fixed.dtype)
-        state[:, rows["cost"]], state[:, rows["size"]], state[:, rows["iterations"]] = np.inf, 1.0, -1.0
-        plan = np.zeros((B, T, count(search.plan)), state.dtype)
-        plan[..., -m:] = start.transpose(0, 1).numpy()
-        left, ended, most = np.arange(B), (state.copy(), plan.copy()), np.array([TURNS])
-        while len(left):
-            batch = Lanes(len(left), dtype)
-            most[0] = most[0] * 2 if batch.blocks > 1 else np.iinfo(np.int64).max
-            arrays = [batch.pack(array) for array in (fixed, state, plan)]
-            tried = np.empty((batch.blocks, T, n + m, batch.lanes), state.dtype)
-            take_turns(T, batch.blocks, *arrays, tried, np.empty_like(arrays[2]), most)
-            state, plan = batch.unpack(arrays[1]), batch.unpack(arrays[2])
-            done = state[:, rows["done"][0]] > 0
-            for whole, part in zip(ended, (state, plan), strict=True):
-                whole[left[done]] = part[done]
-            left, fixed, state, plan = left[~done], fixed[~done], state[~done], plan[~done]
-        found = {name: torch.from_numpy(ended[0][:, one]) for name, one in rows.items()}
-        states, controls = torch.from_numpy(ended[1][..., -n - m :]).transpose(0, 1).split((n, m), -1)
-        numbers = (found[name].squeeze(-1) for name in ("cost", "residual", "iterations"))
-        cost, residual, iterations = numbers
-        return torch.cat((states, found["last"].unsqueeze(0))), controls, cost, residual, iterations.long()
+        batch = Lanes(len(initial), dtype)
+        given = packed(problem, parameters, initial), initial, target, start.transpose(0, 1)
+        return searcher(batch, *(batch.pack(one.numpy()) for one in given), max_iterations, tolerance)
+
+    return kernel_of
+
+
+@kernel("solve", _trial, judged=3, max_iterations=3)
+def solve(problem: Problem, dtype: torch.dtype) -> Operation:
+    """Kernel of :func:`trc.ilqr` from the regulator's controls."""
+    regulator, searcher, n = _regulator(problem, dtype), _searcher(problem, dtype), problem.state_dim
+
+    def kernel_of(
+        problem: Problem,
+        initial: Tensor,
+        target: Tensor,
+        parameters: Parameters,
+        max_iterations: int = 500,
+        tolerance: float = 1e-6,
+    ) -> tuple[Tensor, ...]:
+        batch = Lanes(len(initial), dtype)
+        given = (packed(problem, one, target) for one in (problem.parameters, parameters))
+        own, given, goal, x = (batch.pack(one.numpy()) for one in (*given, target, initial))
+        found = regulator(batch, problem.horizon, own, given, goal, x.copy())
+        return searcher(batch, given, x, goal, found[:, :, n:], max_iterations, tolerance)
 
     return kernel_of

@@ -90,17 +90,13 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """
     check_instances(problem, initial, target)
     x, goal = initial.double(), target.double()
-    both = (part.transpose(0, 1) for part in _regulated(problem, x, goal))
+    both = (part.transpose(0, 1) for part in regulated(problem, x, goal))
     both = tuple(both)
     return Trajectory(*both, problem.cost(*both, goal)).to(initial.dtype)
 
 
-def lqr_controls(problem: Problem, initial: Tensor, target: Tensor) -> Tensor:
-    """The controls ``[B, T, m]`` alone, of instances in float64 that are checked."""
-    return _regulated(problem, initial, target)[1].transpose(0, 1)
-
-
-def _regulated(problem: Problem, initial: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def regulated(problem: Problem, initial: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """States ``[T+1, B, n]`` and controls ``[T, B, m]`` of instances that are checked, in float64."""
     states, controls = run("regulate", plain_regulate, problem, initial, target, parameters=problem.parameters)
     if not all_finite(states):
         states, controls = plain_regulate(problem, initial, target, problem.parameters)  # says what went wrong
