@@ -174,7 +174,7 @@ class Recording(TorchDispatchMode):
         return _map(Tensor, self._constants, operation(*args, **kwargs))
 
     def _move(self, operation: Any, args: Any, kwargs: Any) -> Any:
-        first, *others = _numbers(args, kwargs)
+        first = _numbers(args, kwargs)[0]
         if operation._schema.name in ("aten::index", "aten::index_select", "aten::gather"):
             args = (args[0], *_map(Numbers, self._values, args[1:]))
         args, kwargs = _map(Numbers, lambda one: one.places, (args, kwargs))

@@ -4,6 +4,7 @@ A lane has its own place in the line search, its own damping and its own end. Wh
 `state` of the search, and the `plan`: a nominal trajectory, and the policy about it.
 """
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -95,7 +96,7 @@ class Search:
         more = torch.where(damping > 0, damping * 10, DAMPING["first"])
         less = torch.where(damping > DAMPING["least"], damping / 10, 0.0)
         smaller = torch.ones_like(size)
-        for larger, next_one in zip(STEP_SIZES, STEP_SIZES[1:], strict=False):
+        for larger, next_one in itertools.pairwise(STEP_SIZES):
             smaller = torch.where(size == larger, next_one, smaller)
         return {
             "trial": trial,
