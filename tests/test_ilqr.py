@@ -12,7 +12,7 @@ from plain import projected_gradient, step_by_step
 from scipy.optimize import lsq_linear, minimize
 
 import trc
-from trc.experts.ilqr import box_minimum
+from trc.experts.backward import box_minimum
 
 
 def instances(problem, count=24, scale=1.0):
@@ -124,8 +124,8 @@ def test_unfinished_instances_are_reported_and_not_called_converged():
 class Reward(trc.QuadraticCost):
     """A cost below zero, where what is lost to rounding counts as no improvement."""
 
-    def __call__(self, states, controls, target):
-        return super().__call__(states, controls, target) - 1e4
+    def final(self, state, target):
+        return super().final(state, target) - 1e4
 
 
 def test_search_ends_where_no_instance_gets_any_better():

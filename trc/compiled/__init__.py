@@ -1,9 +1,8 @@
 """Loops over time, written in torch for one step, and compiled."""
 
-from .build import Compiled
-from .lanes import Lanes, Scanned
+from .program import Program, scanned
 from .record import Refused
-from .scan import Scan, count, sizes
+from .scan import Scan
 from .turns import turns
 
-__all__ = ["Compiled", "Lanes", "Refused", "Scan", "Scanned", "count", "sizes", "turns"]
+__all__ = ["Program", "Refused", "Scan", "scanned", "turns"]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
-import numpy as np
 import platformdirs
 
 from ..common.files import writing
@@ -75,15 +74,15 @@ def _translated(text: str) -> bytes:
 
 
 class Compiled:
-    """The function ``main(T, blocks, *arrays)`` of some code of LLVM's, to be called."""
+    """The function ``main(a, memory)`` of some code of LLVM's, to be called; other threads may go on meanwhile."""
 
     def __init__(self, text: str) -> None:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())  # what it compiles lives in it
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(_translated(text)))
         self._engine.finalize_object()
-        self._call = ctypes.CFUNCTYPE(None)(self._engine.get_function_address("main"))
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+        self._call = kind(self._engine.get_function_address("main"))
 
-    def __call__(self, T: int, blocks: int, *arrays: np.ndarray) -> None:
-        """Run it; other threads may go on meanwhile."""
-        places = [ctypes.c_void_p(array.__array_interface__["data"][0]) for array in arrays]
-        self._call(ctypes.c_int64(T), ctypes.c_int64(blocks), *places)
+    def __call__(self, a: int, memory: int) -> None:
+        """Run it, with the places of its numbers and its memory."""
+        self._call(a, memory)

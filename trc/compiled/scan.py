@@ -1,8 +1,8 @@
 """A loop over time, written in torch for one step, as LLVM's code for some instances side by side.
 
-Each instance has a lane, and an operation is done for all lanes at once. Arrays are made of such rows of lanes: what is
-fixed and what is carried are ``[blocks, rows, lanes]``, and what comes in or goes out at each time
-``[blocks, T, rows, lanes]``.
+Each instance has a lane, and an operation is done for all lanes at once. The memory that it works on is made of such
+rows of lanes: what is fixed and what is carried are ``[rows, lanes]``, what comes in or goes out at each time
+``[T, rows, lanes]``.
 """
 
 import math
@@ -15,11 +15,6 @@ from torch import Tensor
 
 from .operations import COMPARISONS, INSTRUCTIONS, INTRINSICS, LOGIC
 from .record import Place, Recording, entries
-
-#: Bytes side by side: what the registers of the usual processors take at once.
-WIDTH = 32
-
-FLOATS = {torch.float32: "float", torch.float64: "double"}
 
 Shapes = Mapping[str, tuple[int, ...]]
 Step = Callable[..., Mapping[str, Tensor]]
@@ -44,86 +39,109 @@ class Scan:
     backwards: bool = False
 
 
-def sizes(shapes: Shapes) -> list[int]:
-    """How many numbers each has."""
-    return [math.prod(shape) for shape in shapes.values()]
-
-
 def count(shapes: Shapes) -> int:
     """How many numbers all have."""
-    return sum(sizes(shapes))
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
-def lanes(dtype: torch.dtype) -> int:
-    """How many instances lie side by side."""
-    return WIDTH // dtype.itemsize
+@dataclass(frozen=True)
+class Lanes:
+    """How many instances lie side by side, and of which type their numbers are."""
+
+    dtype: torch.dtype
+    count: int
+
+    @property
+    def number(self) -> str:
+        """LLVM's name of a number."""
+        return {torch.float32: "float", torch.float64: "double"}[self.dtype]
+
+    @property
+    def row(self) -> str:
+        """And of a row of them."""
+        return f"<{self.count} x {self.number}>"
 
 
-def code(scan: Scan, dtype: torch.dtype) -> str:
-    """LLVM's code of ``main(T, blocks, fixed, carried, *streams, out)``; `Refused` where there is none."""
-    return "\n".join(function(scan, dtype, "main")) + "\n"
+@dataclass(frozen=True)
+class Recorded:
+    """A step that is recorded: where its inputs are, and where what it finds, by name."""
+
+    recording: Recording
+    inputs: Mapping[str, list[Place]]
+    found: Mapping[str, list[Place]]
 
 
-def function(scan: Scan, dtype: torch.dtype, name: str) -> list[str]:
-    """The same as lines of a function of any name, those that declare what it calls at the end."""
-    writer = _Writer(dtype)
-    arrays = ["fixed", "carried", *(f"stream{i}" for i in range(len(scan.streams))), "out"]
-    fixed = writer.load("fixed", "%b", scan.fixed)
-    carried = writer.load("carried", "%b", scan.carried)
-    opening = writer.take()
-    shapes = {name: shape for group in (scan.fixed, scan.carried, *scan.streams) for name, shape in group.items()}
-    begun = carried | writer.write(scan.begin, shapes, fixed | carried, scan.carried)
-    opening += writer.take()
-    states = {name: [f"%{name}.{i}" for i in range(math.prod(shape))] for name, shape in scan.carried.items()}
-    streams = [writer.load(f"stream{i}", "%at", shapes) for i, shapes in enumerate(scan.streams)]
-    given = {name: rows for group in (fixed, states, *streams) for name, rows in group.items()}
-    found = writer.write(scan.step, shapes, given, scan.carried | scan.outputs)
-    writer.store("out", "%at", [row for name in scan.outputs for row in found[name]])
-    loop, stepped = writer.take(), states | {name: found[name] for name in scan.carried if name in found}
-    ended = stepped | writer.write(scan.end, shapes, fixed | stepped, scan.carried)
-    writer.store("carried", "%b", [row for name in scan.carried for row in ended[name]])
-    chosen = "%last" if scan.backwards else "%s"
-    return [
-        f"define void @{name}(i64 %T, i64 %blocks, {', '.join(f'ptr noalias %{array}' for array in arrays)}) {{",
-        "start: br label %block",
-        "block:",
-        "%b = phi i64 [ 0, %start ], [ %next, %after ]",
-        *opening,
-        "br label %step",
-        "step:",
-        "%s = phi i64 [ 0, %block ], [ %s1, %step ]",
-        *(
-            f"{row} = phi {writer.row} [ {before}, %block ], [ {new}, %step ]"
-            for name in scan.carried
-            for row, before, new in zip(states[name], begun[name], stepped[name], strict=True)
-        ),
-        "%s1 = add i64 %s, 1",
-        "%first = mul i64 %b, %T",
-        "%last = sub i64 %T, %s1",
-        f"%at = add i64 %first, {chosen}",
-        *loop,
-        "%more = icmp slt i64 %s1, %T",
-        "br i1 %more, label %step, label %after",
-        "after:",
-        *writer.take(),
-        "%next = add i64 %b, 1",
-        "%again = icmp slt i64 %next, %blocks",
-        "br i1 %again, label %block, label %return",
-        "return: ret void",
-        "}",
-        *sorted(writer.declared),
-    ]
+class Loop:
+    """A scan, recorded for numbers of a type; `Refused` where it can't be."""
+
+    def __init__(self, scan: Scan, dtype: torch.dtype) -> None:
+        every = {name: shape for group in (scan.fixed, scan.carried, *scan.streams) for name, shape in group.items()}
+        once = {**scan.fixed, **scan.carried}
+        self.scan = scan
+        self.begin = _record(scan.begin, once, scan.carried, dtype)
+        self.step = _record(scan.step, every, {**scan.carried, **scan.outputs}, dtype)
+        self.end = _record(scan.end, once, scan.carried, dtype)
+
+    def function(self, name: str, lanes: Lanes) -> list[str]:
+        """Lines of ``name(T, fixed, carried, *streams, out)``, and of what it declares."""
+        scan, writer = self.scan, _Writer(lanes)
+        arrays = ["fixed", "carried", *(f"stream{i}" for i in range(len(scan.streams))), "out"]
+        fixed = writer.load("fixed", "0", scan.fixed)
+        carried = writer.load("carried", "0", scan.carried)
+        begun = carried | writer.write("begin", self.begin, fixed | carried)
+        opening = writer.take()
+        states = {name: [f"%{name}.{i}" for i in range(math.prod(shape))] for name, shape in scan.carried.items()}
+        streams = [writer.load(f"stream{i}", "%at", shapes) for i, shapes in enumerate(scan.streams)]
+        given = {name: rows for group in (fixed, states, *streams) for name, rows in group.items()}
+        found = writer.write("step", self.step, given)
+        writer.store("out", "%at", [row for name in scan.outputs for row in found[name]])
+        loop, stepped = writer.take(), states | {name: found[name] for name in scan.carried if name in found}
+        ended = stepped | writer.write("end", self.end, fixed | stepped)
+        writer.store("carried", "0", [row for name in scan.carried for row in ended[name]])
+        return [
+            f"define internal void @{name}(i64 %T, {', '.join(f'ptr noalias %{array}' for array in arrays)}) {{",
+            "start:",
+            *opening,
+            "br label %step",
+            "step:",
+            "%s = phi i64 [ 0, %start ], [ %s1, %step ]",
+            *(
+                f"{row} = phi {lanes.row} [ {before}, %start ], [ {new}, %step ]"
+                for name in scan.carried
+                for row, before, new in zip(states[name], begun[name], stepped[name], strict=True)
+            ),
+            "%s1 = add i64 %s, 1",
+            f"%at = {'sub i64 %T, %s1' if scan.backwards else 'add i64 %s, 0'}",
+            *loop,
+            "%more = icmp slt i64 %s1, %T",
+            "br i1 %more, label %step, label %after",
+            "after:",
+            *writer.take(),
+            "ret void",
+            "}",
+            *sorted(writer.declared),
+        ]
+
+
+def _record(step: Step | None, shapes: Shapes, wanted: Shapes, dtype: torch.dtype) -> Recorded | None:
+    """Run a step once, of one instance, and note what it does to inputs of such shapes."""
+    if step is None:
+        return None
+    recording = Recording(dtype)
+    given = {name: recording.inputs(1, *shape) for name, shape in shapes.items()}
+    with recording:
+        found = step(**given)
+        found = {name: found[name].expand(1, *shape) for name, shape in wanted.items() if name in found}
+    return Recorded(recording, *({name: entries(tensor) for name, tensor in each.items()} for each in (given, found)))
 
 
 class _Writer:
     """Lines of LLVM's code, and the names of their results: a list of rows for each name of the scan."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype, self.lanes, self.number = dtype, lanes(dtype), FLOATS[dtype]
-        self.row, self.truth = f"<{self.lanes} x {self.number}>", f"<{self.lanes} x i1>"
-        self.declared: set[str] = set()
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes, self._row, self._truth = lanes, lanes.row, f"<{lanes.count} x i1>"
         self._lines: list[str] = []
-        self._parts = 0
+        self.declared: set[str] = set()
 
     def take(self) -> list[str]:
         """The lines since it was asked last."""
@@ -137,71 +155,63 @@ class _Writer:
         for name, shape in shapes.items():
             rows = [next(places) for _ in range(math.prod(shape))]
             found[name] = [f"{place}.row" for place in rows]
-            self._lines += [f"{place}.row = load {self.row}, ptr {place}, align 4" for place in rows]
+            self._lines += [f"{place}.row = load {self._row}, ptr {place}, align 4" for place in rows]
         return found
 
     def store(self, array: str, at: str, rows: list[str]) -> None:
         """Write rows into an array, at a block or a time."""
         for row, place in zip(rows, self._places(array, at, len(rows), f"%to.{array}"), strict=True):
-            self._lines.append(f"store {self.row} {row}, ptr {place}, align 4")
+            self._lines.append(f"store {self._row} {row}, ptr {place}, align 4")
 
     def _places(self, array: str, at: str, rows: int, name: str) -> list[str]:
         places = [f"{name}.{i}" for i in range(rows)]
         self._lines.append(f"{name}.first = mul i64 {at}, {rows}")
-        self._lines.append(f"{name}.base = getelementptr {self.row}, ptr %{array}, i64 {name}.first")
+        self._lines.append(f"{name}.base = getelementptr {self._row}, ptr %{array}, i64 {name}.first")
         self._lines += [
-            f"{place} = getelementptr {self.row}, ptr {name}.base, i64 {i}" for i, place in enumerate(places)
+            f"{place} = getelementptr {self._row}, ptr {name}.base, i64 {i}" for i, place in enumerate(places)
         ]
         return places
 
-    def write(
-        self, step: Step | None, shapes: Shapes, rows: Mapping[str, list[str]], wanted: Shapes
-    ) -> dict[str, list[str]]:
-        """Write what a step does to rows of such shapes, and give those of what it finds of what is wanted."""
-        if step is None:
+    def write(self, part: str, recorded: Recorded | None, rows: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        """Write what a step does to rows, and give those of what it finds; `part` is how it is called."""
+        if recorded is None:
             return {}
-        self._parts += 1
-        recording, names = Recording(self.dtype), {}
-        given = {name: recording.inputs(1, *shapes[name]) for name in rows}
-        for name, tensor in given.items():
-            names |= dict(zip(entries(tensor), rows[name], strict=True))
-        with recording:
-            found = step(**given)
-            found = {name: found[name].expand(1, *shape) for name, shape in wanted.items() if name in found}
-        places = {name: entries(tensor) for name, tensor in found.items()}
-        for place in recording.needed(place for each in places.values() for place in each):
+        names: dict[Place, str] = {}
+        for name, places in recorded.inputs.items():
+            names |= zip(places, rows[name], strict=True)
+        recording = recorded.recording
+        for place in recording.needed(place for places in recorded.found.values() for place in places):
             if place not in names:
-                names[place] = self._operation(recording, place, names)
-        return {name: [names[place] for place in each] for name, each in places.items()}
+                names[place] = self._operation(f"%{part}.{place}", recording, place, names)
+        return {name: [names[place] for place in places] for name, places in recorded.found.items()}
 
-    def _operation(self, recording: Recording, place: Place, names: Mapping[Place, str]) -> str:
-        """Write one operation, and give its name; that of a constant is the constant."""
+    def _operation(self, name: str, recording: Recording, place: Place, names: Mapping[Place, str]) -> str:
+        """Write one operation, and give the name of its result; that of a constant is the constant."""
         operation, *terms = recording.made[place]
         if operation == "constant":
             return self._constant(terms[0])
         rows, truths = [names[term] for term in terms], [self._as_truth(recording, term, names) for term in terms]
         if operation in INSTRUCTIONS:
-            text = f"{INSTRUCTIONS[operation]} {self.row} {', '.join(rows)}"
+            text = f"{INSTRUCTIONS[operation]} {self._row} {', '.join(rows)}"
         elif operation in COMPARISONS:
-            text = f"fcmp {COMPARISONS[operation]} {self.row} {', '.join(rows)}"
+            text = f"fcmp {COMPARISONS[operation]} {self._row} {', '.join(rows)}"
         elif operation in LOGIC:
-            text = f"{LOGIC[operation]} {self.truth} {', '.join(truths)}"
+            text = f"{LOGIC[operation]} {self._truth} {', '.join(truths)}"
         elif operation == "where":
-            text = f"select {self.truth} {truths[0]}, {self.row} {rows[1]}, {self.row} {rows[2]}"
+            text = f"select {self._truth} {truths[0]}, {self._row} {rows[1]}, {self._row} {rows[2]}"
         else:
-            function = f"@llvm.{INTRINSICS[operation]}.v{self.lanes}f{8 * self.dtype.itemsize}"
-            text = f"call {self.row} {function}({', '.join(f'{self.row} {row}' for row in rows)})"
-            self.declared.add(f"declare {self.row} {function}({', '.join([self.row] * len(rows))})")
-        name = f"%part{self._parts}.{place}"
+            function = f"@llvm.{INTRINSICS[operation]}.v{self._lanes.count}f{8 * self._lanes.dtype.itemsize}"
+            text = f"call {self._row} {function}({', '.join(f'{self._row} {row}' for row in rows)})"
+            self.declared.add(f"declare {self._row} {function}({', '.join([self._row] * len(rows))})")
         self._lines.append(f"{name} = {text}")
         return name
 
     def _as_truth(self, recording: Recording, place: Place, names: Mapping[Place, str]) -> str:
         value = recording.value(place)
-        return names[place] if value is None else f"<{', '.join([f'i1 {int(value != 0)}'] * self.lanes)}>"
+        return names[place] if value is None else f"<{', '.join([f'i1 {int(value != 0)}'] * self._lanes.count)}>"
 
     def _constant(self, value: float) -> str:
         """The same in each lane; LLVM writes also single precision with the bits of double precision."""
-        rounded = torch.tensor(value, dtype=self.dtype).item()
+        rounded = torch.tensor(value, dtype=self._lanes.dtype).item()
         bits = struct.unpack("<Q", struct.pack("<d", rounded))[0]
-        return f"<{', '.join([f'{self.number} 0x{bits:016X}'] * self.lanes)}>"
+        return f"<{', '.join([f'{self._lanes.number} 0x{bits:016X}'] * self._lanes.count)}>"

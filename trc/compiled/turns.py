@@ -1,63 +1,105 @@
-"""Two scans in turn, as LLVM's code: each block goes on until its lanes are done."""
+"""Two scans in turn, until an instance is done; then its lane takes the next one."""
+
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
-from .scan import FLOATS, Scan, count, function, lanes
+from .memory import Memory
+from .program import Program
+from .scan import Lanes, Loop, Scan, count
 
 
-def turns(first: Scan, second: Scan, done: str, dtype: torch.dtype) -> str:
-    """A function ``main(T, blocks, fixed, carried, plan, tried, other, most)`` that lets two scans take turns.
+def turns(
+    first: Scan,
+    second: Scan,
+    *,
+    done: str,
+    begin: list[str],
+    wanted: list[str],
+    alike: Mapping[str, Tensor],
+    dtype: torch.dtype,
+) -> Program:
+    """A program that lets two scans take turns.
 
-    The first makes what is `tried` of the plan, the second another plan of both, which takes the plan's place. A block
-    goes on until the row `done` of what is carried is not zero in any lane, or the turn `most[0]` (int64) has come.
+    The first makes what is tried of the plan, the second the next plan of both. Given by name are what is fixed, and
+    what of the carried and of the plan `begin` names; wanted are parts of both. An instance goes on until `done`, which
+    is carried, is not zero.
     """
-    row = f"<{lanes(dtype)} x {FLOATS[dtype]}>"
-    width = {"fixed": count(first.fixed), "carried": count(first.carried)}
-    height = {"plan": count(second.outputs), "tried": count(first.outputs), "other": count(second.outputs)}
-    names = list(first.carried)
-    before = count({name: first.carried[name] for name in names[: names.index(done)]})
-    both = [*function(first, dtype, "first"), *function(second, dtype, "second")]
-    declared = sorted({line for line in both if line.startswith("declare")})
-    lines = [line.replace("define void", "define internal void") for line in both if not line.startswith("declare")]
-    arrays = ", ".join(f"ptr noalias %{name}" for name in ("fixed", "carried", "plan", "tried", "other", "most"))
-    lines += [f"define void @main(i64 %T, i64 %blocks, {arrays}) {{", "start:", "%last = load i64, ptr %most, align 8"]
-    lines += ["br label %block", "block:", "%b = phi i64 [ 0, %start ], [ %next, %after ]", "%time = mul i64 %b, %T"]
-    for name, rows in (width | height).items():
-        lines.append(f"%{name}.row = mul i64 {'%b' if name in width else '%time'}, {rows}")
-        lines.append(f"%{name}.at = getelementptr {row}, ptr %{name}, i64 %{name}.row")
-    return "\n".join(
-        [
-            *lines,
-            "br label %round",
-            "round:",
-            "%r = phi i64 [ 0, %block ], [ %r1, %round ]",
-            "%now = phi ptr [ %plan.at, %block ], [ %then, %round ]",
-            "%then = phi ptr [ %other.at, %block ], [ %now, %round ]",
-            "call void @first(i64 %T, i64 1, ptr %fixed.at, ptr %carried.at, ptr %now, ptr %tried.at)",
-            "call void @second(i64 %T, i64 1, ptr %fixed.at, ptr %carried.at, ptr %now, ptr %tried.at, ptr %then)",
-            "%r1 = add i64 %r, 1",
-            f"%done.at = getelementptr {row}, ptr %carried.at, i64 {before}",
-            f"%done = load {row}, ptr %done.at, align 4",
-            f"%going = fcmp oeq {row} %done, zeroinitializer",
-            f"%bits = bitcast <{lanes(dtype)} x i1> %going to i{lanes(dtype)}",
-            f"%some = icmp ne i{lanes(dtype)} %bits, 0",
-            "%early = icmp slt i64 %r1, %last",
-            "%more = and i1 %some, %early",
-            "br i1 %more, label %round, label %ended",
-            "ended:",
-            "%moved = icmp ne ptr %then, %plan.at",
-            "br i1 %moved, label %move, label %after",
-            "move:",
-            f"%bytes = mul i64 %T, {height['plan'] * lanes(dtype) * dtype.itemsize}",
-            "call void @llvm.memcpy.p0.p0.i64(ptr %plan.at, ptr %then, i64 %bytes, i1 false)",
-            "br label %after",
-            "after:",
-            "%next = add i64 %b, 1",
-            "%again = icmp slt i64 %next, %blocks",
-            "br i1 %again, label %block, label %return",
-            "return: ret void",
-            "}",
-            *declared,
-            "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
-        ]
-    )
+    once = {"fixed": first.fixed, "carried": first.carried}
+    each_time = {"plan": second.outputs, "tried": first.outputs}
+    # the plan is written where the other one was, so there are two; both have the same parts
+    memory = Memory(once, {**each_time, "other": second.outputs}, [*first.fixed, *begin], wanted)
+    loops = Loop(first, dtype), Loop(second, dtype)
+    return Program(memory, lambda lanes: _main(memory, *loops, done, lanes), dtype, alike)
+
+
+def _main(memory: Memory, first: Loop, second: Loop, done: str, lanes: Lanes) -> list[str]:
+    side, carried = lanes.count, first.scan.carried
+    names = list(carried)
+    row = count({name: carried[name] for name in names[: names.index(done)]}) * side
+    # an instance that a lane holds is negative where there is none
+    return [
+        *first.function("first", lanes),
+        *second.function("second", lanes),
+        "define void @main(ptr noalias %a, ptr noalias %memory) {",
+        "start:",
+        *memory.places(lanes),
+        f"%held = alloca [{side} x i64], align 8",
+        "%last = sub i64 %B, 1",
+        f"%b = atomicrmw add ptr %next.at, i64 {side} monotonic",
+        "%some = icmp slt i64 %b, %B",
+        "br i1 %some, label %begin, label %return",
+        "begin:",  # lanes that would be empty take the last instance, which they do not hold
+        "%l = phi i64 [ 0, %start ], [ %l1, %begin ]",
+        "%l1 = add i64 %l, 1",
+        "%i = add i64 %b, %l",
+        "%j = call i64 @llvm.smin.i64(i64 %i, i64 %last)",
+        "call void @take(ptr %a, i64 %l, i64 %j, ptr %fixed, ptr %carried, ptr %plan, ptr %tried, ptr %other)",
+        "%is = icmp slt i64 %i, %B",
+        "%own = select i1 %is, i64 %i, i64 -1",
+        f"%at = getelementptr [{side} x i64], ptr %held, i64 0, i64 %l",
+        "store i64 %own, ptr %at, align 8",
+        f"%begun = icmp eq i64 %l1, {side}",
+        "br i1 %begun, label %round, label %begin",
+        "round:",
+        "%now = phi ptr [ %plan, %begin ], [ %then, %ended ]",
+        "%then = phi ptr [ %other, %begin ], [ %now, %ended ]",
+        "call void @first(i64 %T, ptr %fixed, ptr %carried, ptr %now, ptr %tried)",
+        "call void @second(i64 %T, ptr %fixed, ptr %carried, ptr %now, ptr %tried, ptr %then)",
+        "br label %lane",
+        "lane:",
+        "%k = phi i64 [ 0, %round ], [ %k1, %next ]",
+        "%busy = phi i64 [ -1, %round ], [ %both, %next ]",  # negative as long as no lane holds an instance
+        "%k1 = add i64 %k, 1",
+        f"%hold = getelementptr [{side} x i64], ptr %held, i64 0, i64 %k",
+        "%instance = load i64, ptr %hold, align 8",
+        f"%done.row = add i64 %k, {row}",
+        f"%done.at = getelementptr {lanes.number}, ptr %carried, i64 %done.row",
+        f"%done = load {lanes.number}, ptr %done.at, align 4",
+        f"%finished = fcmp une {lanes.number} %done, 0.0",
+        "%holds = icmp sge i64 %instance, 0",
+        "%ready = and i1 %finished, %holds",
+        "br i1 %ready, label %give, label %next",
+        "give:",
+        "call void @give(ptr %a, i64 %k, i64 %instance, ptr %fixed, ptr %carried, ptr %then, ptr %tried, ptr %now)",
+        "%new = atomicrmw add ptr %next.at, i64 1 monotonic",
+        "%left = icmp slt i64 %new, %B",
+        "%taken = select i1 %left, i64 %new, i64 -1",
+        "store i64 %taken, ptr %hold, align 8",
+        "br i1 %left, label %take, label %next",
+        "take:",
+        "call void @take(ptr %a, i64 %k, i64 %new, ptr %fixed, ptr %carried, ptr %then, ptr %tried, ptr %now)",
+        "br label %next",
+        "next:",
+        "%holding = phi i64 [ %instance, %lane ], [ -1, %give ], [ %new, %take ]",
+        "%both = and i64 %busy, %holding",
+        f"%through = icmp eq i64 %k1, {side}",
+        "br i1 %through, label %ended, label %lane",
+        "ended:",
+        "%empty = icmp slt i64 %both, 0",
+        "br i1 %empty, label %return, label %round",
+        "return: ret void",
+        "}",
+        "declare i64 @llvm.smin.i64(i64, i64)",
+    ]

@@ -28,10 +28,11 @@ class Trajectory:
 
     def to(self, dtype: torch.dtype) -> Self:
         """The same in another floating-point type; a ``ValueError`` if a cost is not finite (in that type)."""
+        check_tensor(self.cost.to(dtype), (None,), f"costs in {dtype}")
+        if dtype == self.cost.dtype:
+            return self
         names = ("states", "controls", "cost", *(() if self.residual is None else ("residual",)))
-        changed = {name: getattr(self, name).to(dtype) for name in names}
-        check_tensor(changed["cost"], (None,), f"costs in {dtype}")
-        return replace(self, **changed)
+        return replace(self, **{name: getattr(self, name).to(dtype) for name in names})
 
 
 Expert = Callable[[Problem, Tensor, Tensor], Trajectory]

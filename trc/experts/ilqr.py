@@ -18,6 +18,7 @@ from ..problems import Parameters, Problem, check_instances, check_problem
 from ..simulation import check_overflow, costate_and_gradient, step_jacobians
 from ..simulation.accelerate import run
 from ..simulation.step import change_each
+from .backward import one_step_back
 from .base import EXPERTS, Trajectory
 from .lqr import plain_regulate, regulated
 
@@ -134,23 +135,25 @@ def _improve(
 ) -> Trajectory:
     """Iterate from a start, each instance until it is stationary or nothing helps."""
     if isinstance(start, str) and start == "lqr":
-        found = run("solve", plain_solve, problem, initial, target, parameters=problem.parameters, **limits)
-        if not all_finite(found[0]):
-            regulated(problem, initial, target)  # which says what went wrong
+        given = {"parameters": problem.parameters, "horizon": problem.horizon, **limits}
+        found = run("solve", plain_solve, problem, initial, target, **given)
     else:
         controls = _start(problem, initial, target, start, generator).transpose(0, 1).contiguous()
         inputs = initial, target, controls
         found = run("improve", plain_improve, problem, *inputs, parameters=problem.parameters, **limits)
     states, controls, *numbers = found
-    check_overflow(states)
+    if not all_finite(states):
+        if start == "lqr":
+            regulated(problem, initial, target)  # which says what went wrong
+        check_overflow(states)
     return Trajectory(states.transpose(0, 1), controls.transpose(0, 1), *numbers, numbers[1] <= limits["tolerance"])
 
 
 def plain_solve(
-    problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters, **limits: float
+    problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters, horizon: int, **limits: float
 ) -> tuple[Tensor, ...]:
     """The same as :func:`plain_improve`, from the controls of saturated LQR."""
-    states, controls = plain_regulate(problem, initial, target, parameters)
+    states, controls = plain_regulate(problem, initial, target, parameters, horizon)
     check_overflow(states)
     return plain_improve(problem, initial, target, controls, parameters, **limits)
 
@@ -221,55 +224,6 @@ def _backward(
         steps.append(step.squeeze(-1))
         gains.append(gain)
     return torch.stack(steps[::-1]), torch.stack(gains[::-1])
-
-
-def one_step_back(
-    P: Tensor, p: Tensor, F: Tensor, local: Tensor, slope: Tensor, low: Tensor, high: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Step ``[b, m, 1]`` and gain ``[b, m, n]`` of the policy at one time, and ``P`` and ``p`` ``[b, n, 1]`` before it.
-
-    ``F`` is ``[b, n, n+m]``; `local` and `slope` are the second and first derivatives of what the step costs, by state
-    and control together.
-    """
-    n = P.shape[-1]
-    hessian = torch.baddbmm(local, F.mT, P @ F)
-    gradient = torch.baddbmm(slope, F.mT, p)
-    H, G = hessian[:, n:, n:], hessian[:, n:, :n]
-    step, free = box_minimum(H, gradient[:, n:], low, high)
-    gain = _solve_free(H, G, free)
-    # where a control is free the gradient vanishes at the new policy, where it is not the gain does
-    p = torch.baddbmm(gradient[:, :n], G.mT, step)
-    P = torch.baddbmm(hessian[:, :n, :n], G.mT, gain, alpha=-1)
-    return step, gain, (P + P.mT) / 2, p
-
-
-def box_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Minimise ``½ dᵀ H d + gᵀ d`` for ``low ≤ d ≤ high``, batched, by projected Newton steps.
-
-    H is positive definite ``[b, m, m]``, the others are ``[b, m, 1]``. Gives the minimum, and 1.0 where it is free of
-    its bounds, both ``[b, m, 1]``.
-    """
-    if H.shape[-1] == 1:
-        unbounded = -g / H
-        d = unbounded.clamp(low, high)
-        return d, (d == unbounded).to(g)
-
-    def slope_and_free(d: Tensor) -> tuple[Tensor, Tensor]:
-        slope = g + H @ d
-        return slope, 1 - (((d <= low) & (slope > 0)) | ((d >= high) & (slope < 0))).to(g)
-
-    d = -_solve_free(H, g, torch.ones_like(g)).clamp(low, high)
-    for _ in range(4 * g.shape[-2]):  # until the active set is found
-        d = (d - _solve_free(H, *slope_and_free(d))).clamp(low, high)
-    return d, slope_and_free(d)[1]
-
-
-def _solve_free(H: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
-    """``H⁻¹ rhs`` restricted to the free dimensions; zero in the others."""
-    if H.shape[-1] == 1:
-        return free * rhs / H
-    masked = free * H * free.mT + torch.diag_embed(1 - free.squeeze(-1))
-    return free * torch.linalg.solve_ex(masked, free * rhs).result
 
 
 def _search(

@@ -47,29 +47,31 @@ def riccati_step(
     A: Tensor, B: Tensor, drift: Tensor, Q: Tensor, R: Tensor, P: Tensor, p: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One step of it: gain, offset, and ``P`` and ``p`` a step earlier."""
-    if True:
-        BtP = B.mT @ P
-        pushed = (P @ drift.unsqueeze(-1)).squeeze(-1) + p  # gradient of the cost to go at e = 0, u = 0, halved
-        factor, failed = torch.linalg.cholesky_ex(R + BtP @ B)
-        if failed.any():
-            raise ValueError(
-                "the Riccati recursion overflows, or the cost does not curve upwards in every control; use a shorter "
-                "horizon, a smaller dt, smaller weights, or the expert ilqr from another start."
-            )
-        gain = torch.cholesky_solve(BtP @ A, factor)
-        offset = torch.cholesky_solve(B.mT @ pushed.unsqueeze(-1), factor).squeeze(-1)
-        closed = A - B @ gain
-        p = (closed.mT @ pushed.unsqueeze(-1)).squeeze(-1)
-        P = Q + A.mT @ P @ closed
-        return gain, offset, (P + P.mT) / 2, p
+    BtP = B.mT @ P
+    pushed = (P @ drift.unsqueeze(-1)).squeeze(-1) + p  # gradient of the cost to go at e = 0, u = 0, halved
+    factor, failed = torch.linalg.cholesky_ex(R + BtP @ B)
+    if failed.any():
+        raise ValueError(
+            "the Riccati recursion overflows, or the cost does not curve upwards in every control; use a shorter "
+            "horizon, a smaller dt, smaller weights, or the expert ilqr from another start."
+        )
+    gain = torch.cholesky_solve(BtP @ A, factor)
+    offset = torch.cholesky_solve(B.mT @ pushed.unsqueeze(-1), factor).squeeze(-1)
+    closed = A - B @ gain
+    p = (closed.mT @ pushed.unsqueeze(-1)).squeeze(-1)
+    P = Q + A.mT @ P @ closed
+    return gain, offset, (P + P.mT) / 2, p
 
 
 @torch.no_grad()
-def lqr_gains(problem: Problem, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` for step and cost as they are at each target, controls zero."""
+def lqr_gains(problem: Problem, target: Tensor, horizon: int | None = None) -> tuple[Tensor, Tensor]:
+    """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` for step and cost as they are at each target, controls zero.
+
+    The horizon is the problem's own by default.
+    """
     zero = target.new_zeros(len(target), problem.control_dim)
     A, B = step_jacobians(problem, target, zero)
-    return riccati(A, B, *at_the_target(problem, target, problem.parameters), problem.horizon)
+    return riccati(A, B, *at_the_target(problem, target, problem.parameters), horizon or problem.horizon)
 
 
 def at_the_target(problem: Problem, target: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -90,26 +92,28 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """
     check_instances(problem, initial, target)
     x, goal = initial.double(), target.double()
-    both = (part.transpose(0, 1) for part in regulated(problem, x, goal))
-    both = tuple(both)
-    return Trajectory(*both, problem.cost(*both, goal)).to(initial.dtype)
+    states, controls = (part.transpose(0, 1) for part in regulated(problem, x, goal))
+    return Trajectory(states, controls, problem.cost(states, controls, goal)).to(initial.dtype)
 
 
 def regulated(problem: Problem, initial: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """States ``[T+1, B, n]`` and controls ``[T, B, m]`` of instances that are checked, in float64."""
-    states, controls = run("regulate", plain_regulate, problem, initial, target, parameters=problem.parameters)
+    given = {"parameters": problem.parameters, "horizon": problem.horizon}
+    states, controls = run("regulate", plain_regulate, problem, initial, target, **given)
     if not all_finite(states):
-        states, controls = plain_regulate(problem, initial, target, problem.parameters)  # says what went wrong
+        states, controls = plain_regulate(problem, initial, target, **given)  # says what went wrong
         check_overflow(states)
     return states, controls
 
 
-def plain_regulate(problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+def plain_regulate(
+    problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters, horizon: int
+) -> tuple[Tensor, Tensor]:
     """States ``[T+1, B, n]`` and controls ``[T, B, m]`` under the clipped feedback."""
     distinct, which = target.unique(dim=0, return_inverse=True)  # one Riccati recursion a distinct target
-    gains, offsets = lqr_gains(problem, distinct)
+    gains, offsets = lqr_gains(problem, distinct, horizon)
     states, controls = [initial], []
-    for t in range(problem.horizon):
+    for t in range(horizon):
         deviation = (states[-1] - target).unsqueeze(-1)
         controls.append(problem.clip(-(gains[which, t] @ deviation).squeeze(-1) - offsets[which, t]))
         states.append(problem.step(states[-1], controls[-1], parameters))

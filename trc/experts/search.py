@@ -5,6 +5,7 @@ A lane has its own place in the line search, its own damping and its own end. Wh
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 from ..compiled import Scan
 from ..problems import Problem
 from ..simulation.kernels import by_name, differentiated
-from .ilqr import DAMPING, ROUNDING, STEP_SIZES, one_step_back
+from .backward import one_step_back
+from .ilqr import DAMPING, ROUNDING, STEP_SIZES
 
 
 class Search:
@@ -23,10 +25,12 @@ class Search:
         n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
         one = (1,)
         self.problem = problem
-        self.fixed = {"p": (k,), "initial": (n,), "target": (n,), "most": one, "tolerance": one}
+        self.fixed = {"p": (k,), "initial": (n,), "target": (n,), "limits": (2,)}
         self.state = {"x": (n,), "trial": one, "cost": one, "size": one, "won": one, "turned": one, "damping": one}
         self.state |= {"iterations": one, "residual": one, "done": one, "last": (n,)}
         self.state |= {"P": (n, n), "slope": (n,), "costate": (n,)}
+        #: What a search begins with; all else that is carried follows from it.
+        self.begin = {"cost": math.inf, "size": 1.0, "damping": 0.0, "iterations": -1.0, "done": 0.0}
         self.plan = {"step": (m,), "gain": (m, n), "nominal_x": (n,), "nominal_u": (m,)}
         self.tried = {"tried_x": (n,), "tried_u": (m,)}
 
@@ -162,8 +166,7 @@ class Search:
     @torch.no_grad()
     def finish(
         self,
-        most: Tensor,
-        tolerance: Tensor,
+        limits: Tensor,
         residual: Tensor,
         damping: Tensor,
         iterations: Tensor,
@@ -172,5 +175,6 @@ class Search:
         **_: Tensor,
     ) -> Mapping[str, Tensor]:
         """Whether the instance is stationary, or nothing more is to be had."""
+        most, tolerance = limits.split(1, -1)
         going = (residual > tolerance) & (damping < DAMPING["most"]) & (iterations < most)
         return {"done": torch.where((turned > 0) & ~going, 1.0, done)}

@@ -1,9 +1,11 @@
 """The kernels of a simulation: rollout, Jacobians and adjoint, each recorded from one step of the plain way."""
 
+import functools
+
 import torch
 from torch import Tensor
 
-from ..compiled import Scan, Scanned
+from ..compiled import Scan, scanned
 from ..problems import Parameters, Problem
 from .accelerate import TRIED, Operation, kernel
 from .step import random_inputs
@@ -26,11 +28,25 @@ def differentiated(problem: Problem, x: Tensor, u: Tensor, parameters: Parameter
 
 
 def packed(problem: Problem, parameters: Parameters, like: Tensor) -> Tensor:
-    """Parameters as ``[B, k]``, of the instances of a tensor ``[..., B, ·]``."""
-    found = like.new_empty(like.shape[-2], len(problem.parameters))
-    for i, name in enumerate(problem.parameters):
-        found[:, i] = parameters[name]
+    """Parameters as ``[B, k]``, of the instances of a tensor ``[..., B, ·]``; one row where all share them."""
+    size, values = like.shape[-2], tuple(parameters[name] for name in problem.parameters)
+    if not any(isinstance(value, Tensor) for value in values):
+        return row(values, like.dtype).expand(size, -1)
+    found = like.new_empty(size, len(values))
+    for i, value in enumerate(values):
+        found[:, i] = value
     return found
+
+
+@functools.lru_cache(100)
+def row(values: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+    """Numbers as a tensor that nobody writes to, the same one for the same numbers."""
+    return torch.tensor(values, dtype=dtype)
+
+
+def together(tensor: Tensor) -> Tensor:
+    """A tensor whose last dimension lies together, as a program wants it."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 @kernel("states", lambda problem, dtype: random_inputs(problem, 7, TRIED, dtype=dtype))
@@ -43,11 +59,14 @@ def states(problem: Problem, dtype: torch.dtype) -> Operation:
         return {"x": following, "following": following}
 
     scan = Scan(step=step, fixed={"p": (k,)}, carried={"x": (n,)}, streams=({"u": (m,)},), outputs={"following": (n,)})
-    scanned = Scanned(scan, dtype)
+    program = scanned(scan, dtype)
 
     def kernel_of(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters) -> tuple[Tensor]:
-        _, following = scanned.run(packed(problem, parameters, initial), initial, controls)
-        return (torch.cat((initial.unsqueeze(0), following)),)
+        states = initial.new_empty(len(controls) + 1, *initial.shape)
+        states[0] = initial
+        given = {"p": packed(problem, parameters, initial), "x": together(initial), "u": together(controls)}
+        program.run(len(initial), len(controls), given, {"following": states[1:]})
+        return (states,)
 
     return kernel_of
 
@@ -62,11 +81,13 @@ def jacobians(problem: Problem, dtype: torch.dtype) -> Operation:
 
     streams, outputs = ({"x": (n,)}, {"u": (m,)}), {"A": (n, n), "B": (n, m)}
     scan = Scan(step=step, fixed={"p": (k,)}, carried={}, streams=streams, outputs=outputs)
-    scanned = Scanned(scan, dtype)
+    program = scanned(scan, dtype)
 
     def kernel_of(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        _, found = scanned.run(packed(problem, parameters, x), x[:, :0], x.unsqueeze(0), u.unsqueeze(0))
-        return tuple(part.unflatten(-1, (n, -1)) for part in found[0].split((n * n, n * m), -1))
+        found = {name: x.new_empty(1, len(x), *shape) for name, shape in outputs.items()}
+        given = {"p": packed(problem, parameters, x), "x": together(x).unsqueeze(0), "u": together(u).unsqueeze(0)}
+        program.run(len(x), 1, given, found)
+        return found["A"][0], found["B"][0]
 
     return kernel_of
 
@@ -99,14 +120,18 @@ def adjoint(problem: Problem, dtype: torch.dtype) -> Operation:
         outputs={"now": (n,), "by_control": (m,)},
         backwards=True,
     )
-    scanned = Scanned(scan, dtype)
+    program = scanned(scan, dtype)
 
     def kernel_of(
         problem: Problem, states: Tensor, controls: Tensor, grad: Tensor, parameters: Parameters
     ) -> tuple[Tensor, Tensor]:
-        _, found = scanned.run(packed(problem, parameters, grad), grad[-1], states[:-1], controls, grad[:-1])
-        costate, by_control = found.split((n, m), -1)
-        return torch.cat((costate, grad[-1:])), by_control
+        costate, by_control = grad.new_empty(grad.shape), grad.new_empty(controls.shape)
+        grad, states = together(grad), together(states)
+        costate[-1] = grad[-1]
+        given = {"p": packed(problem, parameters, grad), "costate": grad[-1], "local": grad}
+        given |= {"x": states, "u": together(controls)}
+        program.run(grad.shape[1], len(controls), given, {"now": costate, "by_control": by_control})
+        return costate, by_control
 
     return kernel_of
 
@@ -125,13 +150,15 @@ def by_parameters(problem: Problem, dtype: torch.dtype) -> Operation:
 
     streams = {"x": (n,)}, {"u": (m,)}, {"costate": (n,)}
     scan = Scan(step=step, fixed={"p": (k,)}, carried={"total": (k,)}, streams=streams, outputs={})
-    scanned = Scanned(scan, dtype)
+    program = scanned(scan, dtype, wanted=["total"])
 
     def kernel_of(
         problem: Problem, states: Tensor, controls: Tensor, costate: Tensor, parameters: Parameters
     ) -> tuple[Tensor]:
         p = packed(problem, parameters, costate)
-        total, _ = scanned.run(p, torch.zeros_like(p), states[:-1], controls, costate[1:])
+        total = p.new_zeros(costate.shape[1], k)
+        given = {"p": p, "total": total, "x": together(states), "u": together(controls)}
+        program.run(costate.shape[1], len(controls), given | {"costate": together(costate)[1:]}, {"total": total})
         return (total,)
 
     return kernel_of

@@ -1,0 +1,138 @@
+"""Programs for whole batches: one scan for each block of lanes, or two in turn until an instance is done."""
+
+from array import array
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from .build import Compiled
+from .memory import Memory
+from .scan import Lanes, Loop, Scan, count
+
+#: Bytes side by side, for few instances and for many: what registers of the usual processors take, and twice as much,
+#: so that one half is worked on while the other waits.
+WIDTHS = (32, 64)
+
+#: So many blocks of few are still faster than the blocks of many.
+FEW = 2
+
+#: For so many instances a further thread is worth while, if torch may have one.
+ENOUGH = 64
+
+
+class Program:
+    """A compiled ``main(a, memory)``: it is called with sizes, where arrays lie, and memory for its lanes.
+
+    Parameters
+    ----------
+    alike : mapping of str to Tensor
+        What is given alike to all instances, at all times and in all calls.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        main: Callable[[Lanes], list[str]],
+        dtype: torch.dtype,
+        alike: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._memory, self._main, self._dtype, self._alike = memory, main, dtype, dict(alike or {})
+        self._few, self._many = (Lanes(dtype, width // dtype.itemsize) for width in WIDTHS)
+        self._compiled: dict[Lanes, Compiled] = {}
+        timed = {name for shapes in memory.each_time.values() for name in shapes}
+        self._given = [(name, name in timed) for name in memory.given]
+        self._wanted = [(name, name in timed) for name in memory.wanted]
+        self._once, self._each_time = (sum(map(count, groups.values())) for groups in (memory.once, memory.each_time))
+
+    def _compile(self, lanes: Lanes) -> Compiled:
+        lines = [*self._main(lanes), *self._memory.functions(lanes)]
+        declared = sorted({line for line in lines if line.startswith("declare")})
+        lines = [line for line in lines if not line.startswith("declare")]
+        self._compiled[lanes] = Compiled("\n".join([*lines, *declared, ""]))
+        return self._compiled[lanes]
+
+    def run(self, batch: int, T: int, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+        """Run it for a batch, on as many threads as torch has; what is wanted is written.
+
+        Arrays are ``[B, …]``, and ``[T, B, …]`` where there is something at each time, with any strides over both, but
+        what belongs to one instance at one time lies together.
+        """
+        numbers = [T, batch, 0]
+        for arrays, names in ((given, self._given), (wanted, self._wanted)):
+            for name, timed in names:
+                if name in arrays:
+                    strides = arrays[name].stride()
+                    numbers += arrays[name].data_ptr(), strides[0] if timed else 0, strides[timed]
+                else:
+                    numbers += self._alike[name].data_ptr(), 0, 0
+        lanes = self._few if batch <= FEW * self._few.count else self._many
+        compiled = self._compiled.get(lanes) or self._compile(lanes)
+        a = array("q", numbers)  # which the threads share, the next instance in it
+        place, _ = a.buffer_info()
+        threads = min(torch.get_num_threads(), -(-batch // ENOUGH))
+        own = torch.empty(threads, lanes.count * (self._once + T * self._each_time), dtype=self._dtype)
+        if threads == 1:
+            compiled(place, own.data_ptr())
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda memory: compiled(place, memory.data_ptr()), own))
+
+
+def scanned(scan: Scan, dtype: torch.dtype, given: list[str] | None = None, wanted: list[str] | None = None) -> Program:
+    """A program that runs a scan for a batch.
+
+    Given by name are what is fixed, what is carried, and the streams, unless the scan begins with some itself; wanted
+    are, by default, all outputs.
+    """
+    streams = {f"stream{i}": shapes for i, shapes in enumerate(scan.streams)}
+    once, each_time = {"fixed": scan.fixed, "carried": scan.carried}, {**streams, "out": scan.outputs}
+    every = [name for group in (scan.fixed, scan.carried, *scan.streams) for name in group]
+    memory = Memory(
+        once,
+        each_time,
+        every if given is None else given,
+        list(scan.outputs) if wanted is None else wanted,
+    )
+    loop = Loop(scan, dtype)
+
+    def main(lanes: Lanes) -> list[str]:
+        groups = ", ".join(f"ptr %{name}" for name in memory.groups)
+        return [
+            *loop.function("scan", lanes),
+            "define void @main(ptr noalias %a, ptr noalias %memory) {",
+            "start:",
+            *memory.places(lanes),
+            "%last = sub i64 %B, 1",
+            "br label %block",
+            "block:",
+            f"%b = atomicrmw add ptr %next.at, i64 {lanes.count} monotonic",
+            "%some = icmp slt i64 %b, %B",
+            "br i1 %some, label %take, label %return",
+            "take:",  # lanes that would be empty take the last instance
+            "%l = phi i64 [ 0, %block ], [ %l1, %take ]",
+            "%l1 = add i64 %l, 1",
+            "%i = add i64 %b, %l",
+            "%j = call i64 @llvm.smin.i64(i64 %i, i64 %last)",
+            f"call void @take(ptr %a, i64 %l, i64 %j, {groups})",
+            f"%taken = icmp eq i64 %l1, {lanes.count}",
+            "br i1 %taken, label %run, label %take",
+            "run:",
+            f"call void @scan(i64 %T, {groups})",
+            "%rest = sub i64 %B, %b",
+            f"%full = call i64 @llvm.smin.i64(i64 %rest, i64 {lanes.count})",
+            "br label %give",
+            "give:",
+            "%k = phi i64 [ 0, %run ], [ %k1, %give ]",
+            "%k1 = add i64 %k, 1",
+            "%o = add i64 %b, %k",
+            f"call void @give(ptr %a, i64 %k, i64 %o, {groups})",
+            "%given = icmp eq i64 %k1, %full",
+            "br i1 %given, label %block, label %give",
+            "return: ret void",
+            "}",
+            "declare i64 @llvm.smin.i64(i64, i64)",
+        ]
+
+    return Program(memory, main, dtype)
