@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .build import Compiled
-from .memory import Memory
+from .memory import Memory, hold
 from .scan import Lanes, Loop, Scan, count
 
 #: Bytes side by side, for few instances and for many: what registers of the usual processors take, and twice as much,
@@ -104,32 +104,21 @@ def scanned(scan: Scan, dtype: torch.dtype, given: list[str] | None = None, want
             "define void @main(ptr noalias %a, ptr noalias %memory) {",
             "start:",
             *memory.places(lanes),
+            f"%held = alloca i64, i64 {lanes.count}, align 8",
             "%last = sub i64 %B, 1",
             "br label %block",
             "block:",
             f"%b = atomicrmw add ptr %next.at, i64 {lanes.count} monotonic",
             "%some = icmp slt i64 %b, %B",
-            "br i1 %some, label %take, label %return",
-            "take:",  # lanes that would be empty take the last instance
-            "%l = phi i64 [ 0, %block ], [ %l1, %take ]",
-            "%l1 = add i64 %l, 1",
-            "%i = add i64 %b, %l",
-            "%j = call i64 @llvm.smin.i64(i64 %i, i64 %last)",
-            f"call void @take(ptr %a, i64 %l, i64 %j, {groups})",
-            f"%taken = icmp eq i64 %l1, {lanes.count}",
-            "br i1 %taken, label %run, label %take",
+            "br i1 %some, label %hold, label %return",
+            *hold(lanes, "block", "run"),
             "run:",
+            f"call void @take(ptr %a, i64 0, i64 {lanes.count}, ptr %held, {groups})",
             f"call void @scan(i64 %T, {groups})",
             "%rest = sub i64 %B, %b",
             f"%full = call i64 @llvm.smin.i64(i64 %rest, i64 {lanes.count})",
-            "br label %give",
-            "give:",
-            "%k = phi i64 [ 0, %run ], [ %k1, %give ]",
-            "%k1 = add i64 %k, 1",
-            "%o = add i64 %b, %k",
-            f"call void @give(ptr %a, i64 %k, i64 %o, {groups})",
-            "%given = icmp eq i64 %k1, %full",
-            "br i1 %given, label %block, label %give",
+            f"call void @give(ptr %a, i64 0, i64 %full, ptr %held, {groups})",
+            "br label %block",
             "return: ret void",
             "}",
             "declare i64 @llvm.smin.i64(i64, i64)",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .memory import Memory
+from .memory import Memory, hold
 from .program import Program
 from .scan import Lanes, Loop, Scan, count
 
@@ -38,33 +38,37 @@ def _main(memory: Memory, first: Loop, second: Loop, done: str, lanes: Lanes) ->
     side, carried = lanes.count, first.scan.carried
     names = list(carried)
     row = count({name: carried[name] for name in names[: names.index(done)]}) * side
-    # an instance that a lane holds is negative where there is none
+    groups = "ptr %fixed, ptr %carried, ptr %{now}, ptr %tried, ptr %{other}"
+    start, now = groups.format(now="plan", other="other"), groups.format(now="then", other="now")
     return [
         *first.function("first", lanes),
         *second.function("second", lanes),
         "define void @main(ptr noalias %a, ptr noalias %memory) {",
         "start:",
         *memory.places(lanes),
-        f"%held = alloca [{side} x i64], align 8",
+        f"%held = alloca i64, i64 {side}, align 8",
         "%last = sub i64 %B, 1",
         f"%b = atomicrmw add ptr %next.at, i64 {side} monotonic",
         "%some = icmp slt i64 %b, %B",
-        "br i1 %some, label %begin, label %return",
-        "begin:",  # lanes that would be empty take the last instance, which they do not hold
-        "%l = phi i64 [ 0, %start ], [ %l1, %begin ]",
-        "%l1 = add i64 %l, 1",
-        "%i = add i64 %b, %l",
-        "%j = call i64 @llvm.smin.i64(i64 %i, i64 %last)",
-        "call void @take(ptr %a, i64 %l, i64 %j, ptr %fixed, ptr %carried, ptr %plan, ptr %tried, ptr %other)",
-        "%is = icmp slt i64 %i, %B",
-        "%own = select i1 %is, i64 %i, i64 -1",
-        f"%at = getelementptr [{side} x i64], ptr %held, i64 0, i64 %l",
-        "store i64 %own, ptr %at, align 8",
-        f"%begun = icmp eq i64 %l1, {side}",
-        "br i1 %begun, label %round, label %begin",
+        "br i1 %some, label %hold, label %return",
+        *hold(lanes, "start", "begin"),
+        "begin:",
+        f"call void @take(ptr %a, i64 0, i64 {side}, ptr %held, {start})",
+        "%rest = sub i64 %B, %b",
+        "br label %own",
+        "own:",  # the others hold nothing, which is negative
+        "%o = phi i64 [ 0, %begin ], [ %o1, %own ]",
+        "%o1 = add i64 %o, 1",
+        "%held.o = getelementptr i64, ptr %held, i64 %o",
+        "%holds = icmp slt i64 %o, %rest",
+        "%is = load i64, ptr %held.o, align 8",
+        "%owns = select i1 %holds, i64 %is, i64 -1",
+        "store i64 %owns, ptr %held.o, align 8",
+        f"%begun = icmp eq i64 %o1, {side}",
+        "br i1 %begun, label %round, label %own",
         "round:",
-        "%now = phi ptr [ %plan, %begin ], [ %then, %ended ]",
-        "%then = phi ptr [ %other, %begin ], [ %now, %ended ]",
+        "%now = phi ptr [ %plan, %own ], [ %then, %ended ]",
+        "%then = phi ptr [ %other, %own ], [ %now, %ended ]",
         "call void @first(i64 %T, ptr %fixed, ptr %carried, ptr %now, ptr %tried)",
         "call void @second(i64 %T, ptr %fixed, ptr %carried, ptr %now, ptr %tried, ptr %then)",
         "br label %lane",
@@ -72,24 +76,24 @@ def _main(memory: Memory, first: Loop, second: Loop, done: str, lanes: Lanes) ->
         "%k = phi i64 [ 0, %round ], [ %k1, %next ]",
         "%busy = phi i64 [ -1, %round ], [ %both, %next ]",  # negative as long as no lane holds an instance
         "%k1 = add i64 %k, 1",
-        f"%hold = getelementptr [{side} x i64], ptr %held, i64 0, i64 %k",
-        "%instance = load i64, ptr %hold, align 8",
+        "%held.k = getelementptr i64, ptr %held, i64 %k",
+        "%instance = load i64, ptr %held.k, align 8",
         f"%done.row = add i64 %k, {row}",
         f"%done.at = getelementptr {lanes.number}, ptr %carried, i64 %done.row",
         f"%done = load {lanes.number}, ptr %done.at, align 4",
         f"%finished = fcmp une {lanes.number} %done, 0.0",
-        "%holds = icmp sge i64 %instance, 0",
-        "%ready = and i1 %finished, %holds",
+        "%held.some = icmp sge i64 %instance, 0",
+        "%ready = and i1 %finished, %held.some",
         "br i1 %ready, label %give, label %next",
         "give:",
-        "call void @give(ptr %a, i64 %k, i64 %instance, ptr %fixed, ptr %carried, ptr %then, ptr %tried, ptr %now)",
+        f"call void @give(ptr %a, i64 %k, i64 %k1, ptr %held, {now})",
         "%new = atomicrmw add ptr %next.at, i64 1 monotonic",
         "%left = icmp slt i64 %new, %B",
         "%taken = select i1 %left, i64 %new, i64 -1",
-        "store i64 %taken, ptr %hold, align 8",
+        "store i64 %taken, ptr %held.k, align 8",
         "br i1 %left, label %take, label %next",
         "take:",
-        "call void @take(ptr %a, i64 %k, i64 %new, ptr %fixed, ptr %carried, ptr %then, ptr %tried, ptr %now)",
+        f"call void @take(ptr %a, i64 %k, i64 %k1, ptr %held, {now})",
         "br label %next",
         "next:",
         "%holding = phi i64 [ %instance, %lane ], [ -1, %give ], [ %new, %take ]",

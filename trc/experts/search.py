@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..compiled import Scan
 from ..problems import Problem
-from ..simulation.kernels import by_name, differentiated
+from ..simulation.kernels import at_the_end, by_name, differentiated
 from .backward import one_step_back
 from .ilqr import DAMPING, ROUNDING, STEP_SIZES
 
@@ -116,7 +116,7 @@ class Search:
     @torch.no_grad()
     def turn(self, target: Tensor, last: Tensor, residual: Tensor, **_: Tensor) -> Mapping[str, Tensor]:
         """Begin backwards with what the final state costs."""
-        states, controls = torch.stack((last, last)), last.new_zeros(1, len(last), self.problem.control_dim)
+        states, controls = at_the_end(self.problem, last)
         slope, _ = self.problem.cost.gradient(states, controls, target)
         _, curvature = self.problem.cost.hessian(states, controls, target)
         return {"P": curvature, "slope": slope[-1], "costate": slope[-1], "residual": torch.zeros_like(residual)}

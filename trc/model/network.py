@@ -235,10 +235,10 @@ class AttentionBlock(nn.Module):
 
     def attend(self, z: Tensor, context: Tensor) -> Tensor:
         """Attention [B, d] of the one query over itself, the context and the zero token."""
-        query, *itself = self.query_key_value(z).unflatten(-1, (3, self.num_heads, -1)).unbind(1)  # [B, h, d/h]
-        tokens = torch.cat((torch.stack(itself, 1).unsqueeze(1), context), 1)  # [B, S+2, 2, h, d/h]
-        keys, values = tokens.unbind(2)  # [B, S+2, h, d/h]
-        scores = (query.unsqueeze(1) * keys).sum(-1) / keys.shape[-1] ** 0.5  # [B, S+2, h]
+        all_three = self.query_key_value(z).unflatten(-1, (3, self.num_heads, -1))  # [B, 3, h, d/h]
+        query, itself = all_three.split((1, 2), 1)
+        keys, values = torch.cat((itself.unsqueeze(1), context), 1).unbind(2)  # [B, S+2, h, d/h]
+        scores = (query * keys).sum(-1) / keys.shape[-1] ** 0.5  # [B, S+2, h]
         return (scores.softmax(1).unsqueeze(-1) * values).sum(1).flatten(1)  # [B, d]
 
 

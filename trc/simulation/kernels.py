@@ -136,6 +136,64 @@ def adjoint(problem: Problem, dtype: torch.dtype) -> Operation:
     return kernel_of
 
 
+def at_the_end(problem: Problem, last: Tensor) -> tuple[Tensor, Tensor]:
+    """States ``[2, B, n]`` and controls ``[1, B, m]`` of trajectories that end in such states, for a cost to see."""
+    return torch.stack((last, last)), last.new_zeros(1, len(last), problem.control_dim)
+
+
+def _trial_of_costate(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """States, controls, and targets."""
+    states, u, _ = _trial_of_adjoint(problem, dtype)
+    return states, u, states[3]
+
+
+@kernel("costate", _trial_of_costate)
+def costate(problem: Problem, dtype: torch.dtype) -> Operation:
+    """Cost, costate and gradient of states, controls and targets, and the Jacobians of the steps."""
+    n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
+
+    @torch.no_grad()
+    def begin(last: Tensor, target: Tensor, **_: Tensor) -> dict[str, Tensor]:
+        slope, _ = problem.cost.gradient(*at_the_end(problem, last), target)
+        return {"costate": slope[-1], "total": problem.cost.final(last, target).unsqueeze(-1)}
+
+    @torch.no_grad()
+    def step(
+        p: Tensor, last: Tensor, target: Tensor, costate: Tensor, total: Tensor, x: Tensor, u: Tensor
+    ) -> dict[str, Tensor]:
+        A, B = differentiated(problem, x, u, by_name(problem, p))
+        (by_state, _), (by_control,) = problem.cost.gradient(torch.stack((x, x)), u.unsqueeze(0), target)
+        before = by_state + (A.mT @ costate.unsqueeze(-1)).squeeze(-1)
+        gradient = by_control + (B.mT @ costate.unsqueeze(-1)).squeeze(-1)
+        total = total + problem.cost.running(x, u, target).unsqueeze(-1)
+        return {"costate": before, "total": total, "after": costate, "gradient": gradient, "A": A, "B": B}
+
+    scan = Scan(
+        begin=begin,
+        step=step,
+        fixed={"p": (k,), "last": (n,), "target": (n,)},
+        carried={"costate": (n,), "total": (1,)},
+        streams=({"x": (n,)}, {"u": (m,)}),
+        outputs={"after": (n,), "gradient": (m,), "A": (n, n), "B": (n, m)},
+        backwards=True,
+    )
+    program = scanned(scan, dtype, ["p", "last", "target", "x", "u"], ["total", "costate", *scan.outputs])
+
+    def kernel_of(
+        problem: Problem, states: Tensor, controls: Tensor, target: Tensor, parameters: Parameters
+    ) -> tuple[Tensor, ...]:
+        T, size = controls.shape[:2]
+        cost, found = states.new_empty(size), states.new_empty(T + 1, size, n)
+        wanted = {name: states.new_empty(T, size, *shape) for name, shape in scan.outputs.items() if name != "after"}
+        states = together(states)
+        given = {"p": packed(problem, parameters, states), "last": states[T], "target": together(target)}
+        ends = {"total": cost, "costate": found[0], "after": found[1:]}
+        program.run(size, T, given | {"x": states, "u": together(controls)}, wanted | ends)
+        return cost, found, *wanted.values()
+
+    return kernel_of
+
+
 @kernel("by_parameters", _trial_of_adjoint)
 def by_parameters(problem: Problem, dtype: torch.dtype) -> Operation:
     """Gradient ``[B, k]`` by each parameter, of states, controls and a costate ``[T+1, B, n]``."""

@@ -40,16 +40,26 @@ def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Par
     """
     check_problem(problem)
     check_tensor(initial, (None, problem.state_dim), f"initial states of {problem.name}")
+    return _simulate(problem, initial, controls, _checked(problem, initial, controls, parameters))
+
+
+def _checked(
+    problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters | None
+) -> dict[str, float | Tensor]:
+    """All parameters, once the controls, the step and the parameters are found to be right."""
     check_tensor(controls, (len(initial), "T", problem.control_dim), "controls")
     check_same_dtype(initial, "initial states are", controls, "controls are")
     check_step(problem)
-    given = complete_parameters(problem, parameters, initial)
-    own = all(not isinstance(value, Tensor) and value == problem.parameters[name] for name, value in given.items())
-    response = linear_response(problem, controls.shape[1], initial) if problem.linear and own else None
+    return complete_parameters(problem, parameters, initial)
+
+
+def _simulate(problem: Problem, initial: Tensor, controls: Tensor, given: Parameters) -> Tensor:
+    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    own = problem.linear and not tensors and given == problem.parameters
+    response = linear_response(problem, controls.shape[1], initial) if own else None
     if response is None:
-        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
         numbers = {name: value for name, value in given.items() if name not in tensors}
-        inputs = initial, controls.transpose(0, 1).contiguous(), *tensors.values()
+        inputs = initial, controls.transpose(0, 1), *tensors.values()
         states = _Rollout.apply(problem, numbers, tuple(tensors), *inputs).transpose(0, 1)
     else:
         Phi, Gamma = response
@@ -79,13 +89,21 @@ def costate(
     The target is ``[B, n]``; problem, initial, controls and parameters are as for :func:`rollout`.
     """
     check_instances(problem, initial, target)
-    states = rollout(problem, initial, controls, parameters).transpose(0, 1)
-    u = controls.transpose(0, 1)
-    A, B = step_jacobians(problem, states[:-1], u, parameters)
-    adjoint, gradient = costate_and_gradient(problem, states, u, target, A, B)
-    cost = problem.cost(states.transpose(0, 1), controls, target)
+    given = _checked(problem, initial, controls, parameters)
+    states = _simulate(problem, initial, controls, given)
+    both = states.transpose(0, 1), controls.transpose(0, 1)
+    cost, *others = run("costate", plain_costate, problem, *both, target, parameters=given)
     check_tensor(cost, (None,), f"costs of {problem.name}")
-    return Costate(states.transpose(0, 1), cost, *(t.transpose(0, 1) for t in (adjoint, gradient, A, B)))
+    return Costate(states, cost, *(tensor.transpose(0, 1) for tensor in others))
+
+
+def plain_costate(
+    problem: Problem, states: Tensor, controls: Tensor, target: Tensor, parameters: Parameters
+) -> tuple[Tensor, ...]:
+    """Cost ``[B]``, costate ``[T+1, B, n]``, gradient ``[T, B, m]``, ``A`` and ``B`` of states and controls."""
+    A, B = step_jacobians(problem, states[:-1], controls, parameters)
+    adjoint, gradient = costate_and_gradient(problem, states, controls, target, A, B)
+    return problem.cost(states.transpose(0, 1), controls.transpose(0, 1), target), adjoint, gradient, A, B
 
 
 def costate_and_gradient(
