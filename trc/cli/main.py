@@ -7,6 +7,7 @@ import click
 
 from .demo import demo, doctor
 from .evaluate import compare, evaluate, refine
+from .export import export
 from .generate import generate
 from .options import import_first
 from .train import pipeline, train
@@ -48,7 +49,7 @@ def trc(imports: tuple[str, ...]) -> None:
         import_first(name)
 
 
-for command in (generate, train, evaluate, compare, refine, demo, doctor, pipeline):
+for command in (generate, train, evaluate, compare, refine, export, demo, doctor, pipeline):
     trc.add_command(command)
 
 

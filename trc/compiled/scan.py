@@ -78,9 +78,9 @@ class Loop:
         every = {name: shape for group in (scan.fixed, scan.carried, *scan.streams) for name, shape in group.items()}
         once = {**scan.fixed, **scan.carried}
         self.scan = scan
-        self.begin = _record(scan.begin, once, scan.carried, dtype)
-        self.step = _record(scan.step, every, {**scan.carried, **scan.outputs}, dtype)
-        self.end = _record(scan.end, once, scan.carried, dtype)
+        self.begin = scan.begin and record(scan.begin, once, scan.carried, dtype)
+        self.step = record(scan.step, every, {**scan.carried, **scan.outputs}, dtype)
+        self.end = scan.end and record(scan.end, once, scan.carried, dtype)
 
     def function(self, name: str, lanes: Lanes) -> list[str]:
         """Lines of ``name(T, fixed, carried, *streams, out)``, and of what it declares."""
@@ -123,10 +123,8 @@ class Loop:
         ]
 
 
-def _record(step: Step | None, shapes: Shapes, wanted: Shapes, dtype: torch.dtype) -> Recorded | None:
+def record(step: Step, shapes: Shapes, wanted: Shapes, dtype: torch.dtype) -> Recorded:
     """Run a step once, of one instance, and note what it does to inputs of such shapes."""
-    if step is None:
-        return None
     recording = Recording(dtype)
     given = {name: recording.inputs(1, *shape) for name, shape in shapes.items()}
     with recording:
