@@ -120,6 +120,7 @@ Solver* make(const double* weights, int T, double tolerance, int feasible) {
     ddp = std::make_shared<crocoddyl::SolverBoxDDP>(shooting);
   else
     ddp = std::make_shared<crocoddyl::SolverBoxFDDP>(shooting);
+  shooting->set_nthreads(1);
   ddp->set_th_stop(tolerance);
   return new Solver{problem, shooting, ddp};
 }

@@ -2,16 +2,17 @@
 
 import ctypes
 import subprocess
-import sysconfig
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import distribution
 from pathlib import Path
 
 import casadi
 import numpy as np
 from ipopt import DYNAMICS
 from numpy import ndarray
+from scipy import sparse
 
 import trc
 
@@ -80,7 +81,7 @@ IPOPT |= {"ipopt.bound_relax_factor": 0.0}
 FATROP = {"expand": True, "structure_detection": "auto", "fatrop.print_level": 0, "fatrop.tol": 1e-8}
 
 SQP = {"expand": True, "qpsol": "hpipm", "print_header": False, "print_iteration": False, "print_status": False}
-SQP |= {"hessian_approximation": "exact", "qpsol_options": {"hpipm.iter_max": 100, "error_on_fail": False}}
+SQP |= {"tol_pr": 1e-8, "tol_du": 1e-8, "qpsol_options": {"hpipm.iter_max": 100, "error_on_fail": False}}
 
 
 def ipopt(problem: trc.Problem, generated: bool) -> Solve:
@@ -94,9 +95,14 @@ def fatrop(problem: trc.Problem) -> Solve:
     return by_casadi(problem, "fatrop", **FATROP, **equality, **GENERATED)
 
 
+def sqp(problem: trc.Problem) -> Solve:
+    """CasADi's sequential quadratic programming; its quadratic programs by HPIPM (Frison and Diehl, 2020)."""
+    return by_casadi(problem, "sqpmethod", **SQP, **GENERATED)
+
+
 def crocoddyl(problem: trc.Problem, feasible: bool) -> Solve:
     """Crocoddyl's box-constrained DDP with a compiled model (Mastalli et al., 2020; 2022); feasible or not on the way."""
-    prefix = Path(sysconfig.get_paths()["purelib"]) / "cmeel.prefix"
+    prefix = Path(str(distribution("libcrocoddyl").locate_file("cmeel.prefix")))
     include = [f"-I{prefix / 'include'}", f"-I{prefix / 'include' / 'eigen3'}"]
     library = ["-L", str(prefix / "lib"), "-lcrocoddyl", f"-Wl,--disable-new-dtags,-rpath,{prefix / 'lib'}"]
     target = Path(tempfile.mkdtemp()) / "model.so"
@@ -140,8 +146,6 @@ def piqp(problem: trc.Problem) -> Solve:
     import piqp
 
     stages, parts = matrices(problem)
-    from scipy import sparse
-
     H, A = (sparse.csc_matrix(parts[name]) for name in "HA")
     solver = piqp.SparseSolver()
     solver.settings.eps_abs = solver.settings.eps_rel = 1e-9
@@ -161,7 +165,6 @@ def piqp(problem: trc.Problem) -> Solve:
 def osqp(problem: trc.Problem) -> Solve:
     """OSQP, an operator-splitting method (Stellato et al., 2020), polished; warm from the start."""
     import osqp
-    from scipy import sparse
 
     stages, parts = matrices(problem)
     H, A = (sparse.csc_matrix(parts[name]) for name in "HA")
@@ -188,6 +191,7 @@ SOLVERS: dict[str, dict[str, Callable[[trc.Problem], Solve]]] = {
         "crocoddyl BoxDDP": partial(crocoddyl, feasible=True),
         "crocoddyl BoxFDDP": partial(crocoddyl, feasible=False),
         "fatrop": fatrop,
+        "SQP, HPIPM": sqp,
         "IPOPT, generated code": partial(ipopt, generated=True),
         "IPOPT": partial(ipopt, generated=False),
     },

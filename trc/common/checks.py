@@ -12,6 +12,9 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+#: So few numbers are looked at faster by Python than by torch.
+FEW = 16
+
 
 def from_settings(kind: type[T], settings: Mapping[str, Any], what: str) -> T:
     """A dataclass from its fields by name; a `what` that is unknown or missing is a ``ValueError`` that lists them."""
@@ -115,8 +118,8 @@ def check_tensor(tensor: Any, shape: tuple[int | str | None, ...], name: str) ->
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         got = f"one of {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
         raise ValueError(f"{name} must be a floating-point tensor, got {got}.")
-    pairs = zip(shape, tensor.shape, strict=False)
-    if tensor.ndim != len(shape) or any(isinstance(want, int) and want != have for want, have in pairs):
+    sizes = zip(shape, tensor.shape, strict=False)
+    if tensor.ndim != len(shape) or [1 for want, have in sizes if want != have and isinstance(want, int)]:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} must have shape [{sizes}], got {list(tensor.shape)}.")
     if tensor.numel() == 0:
@@ -135,4 +138,6 @@ def check_same_dtype(one: Tensor, one_is: str, other: Tensor, other_is: str) -> 
 def all_finite(tensor: Tensor) -> bool:
     """Whether no entry is NaN or infinite; one pass in the usual case, where the sum is finite too."""
     tensor = tensor.detach()
+    if tensor.numel() <= FEW:
+        return all(map(math.isfinite, tensor.flatten().tolist()))
     return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .build import Compiled
-from .memory import Memory, hold
+from .memory import HEAD, Memory, hold
 from .scan import Lanes, Loop, Scan, count
 
 #: Bytes side by side, for few instances and for many: what registers of the usual processors take, and twice as much,
@@ -38,20 +38,29 @@ class Program:
         dtype: torch.dtype,
         alike: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self._memory, self._main, self._dtype, self._alike = memory, main, dtype, dict(alike or {})
+        self._memory, self._main, self._dtype, self._alike = memory, main, dtype, alike or {}
+        self._numbers = array("q", [0] * HEAD)
+        self._given, self._wanted = self._places(memory.given, self._alike), self._places(memory.wanted, {})
         self._few, self._many = (Lanes(dtype, width // dtype.itemsize) for width in WIDTHS)
-        self._compiled: dict[Lanes, Compiled] = {}
-        timed = {name for shapes in memory.each_time.values() for name in shapes}
-        self._given = [(name, name in timed) for name in memory.given]
-        self._wanted = [(name, name in timed) for name in memory.wanted]
+        self._compiled: dict[int, Compiled] = {}  # by how many lanes
         self._once, self._each_time = (sum(map(count, groups.values())) for groups in (memory.once, memory.each_time))
+
+    def _places(self, names: list[str], alike: Mapping[str, Tensor]) -> list[tuple[int, str, bool]]:
+        """Where each array goes among the numbers that the program is called with, and whether it has times."""
+        timed = {name for shapes in self._memory.each_time.values() for name in shapes}
+        places = []
+        for name in names:
+            if name not in alike:
+                places.append((len(self._numbers), name, name in timed))
+            self._numbers.extend((alike[name].data_ptr() if name in alike else 0, 0, 0))
+        return places
 
     def _compile(self, lanes: Lanes) -> Compiled:
         lines = [*self._main(lanes), *self._memory.functions(lanes)]
         declared = sorted({line for line in lines if line.startswith("declare")})
         lines = [line for line in lines if not line.startswith("declare")]
-        self._compiled[lanes] = Compiled("\n".join([*lines, *declared, ""]))
-        return self._compiled[lanes]
+        self._compiled[lanes.count] = Compiled("\n".join([*lines, *declared, ""]))
+        return self._compiled[lanes.count]
 
     def run(self, batch: int, T: int, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
         """Run it for a batch, on as many threads as torch has; what is wanted is written.
@@ -59,17 +68,17 @@ class Program:
         Arrays are ``[B, …]``, and ``[T, B, …]`` where there is something at each time, with any strides over both, but
         what belongs to one instance at one time lies together.
         """
-        numbers = [T, batch, 0]
-        for arrays, names in ((given, self._given), (wanted, self._wanted)):
-            for name, timed in names:
-                if name in arrays:
-                    strides = arrays[name].stride()
-                    numbers += arrays[name].data_ptr(), strides[0] if timed else 0, strides[timed]
-                else:
-                    numbers += self._alike[name].data_ptr(), 0, 0
+        a = self._numbers[:]  # the threads share it, the next instance is in it
+        a[0], a[1] = T, batch
+        for arrays, places in ((given, self._given), (wanted, self._wanted)):
+            for at, name, timed in places:
+                tensor = arrays[name]
+                strides = tensor.stride()
+                a[at], a[at + 2] = tensor.data_ptr(), strides[timed]
+                if timed:
+                    a[at + 1] = strides[0]
         lanes = self._few if batch <= FEW * self._few.count else self._many
-        compiled = self._compiled.get(lanes) or self._compile(lanes)
-        a = array("q", numbers)  # which the threads share, the next instance in it
+        compiled = self._compiled.get(lanes.count) or self._compile(lanes)
         place, _ = a.buffer_info()
         threads = min(torch.get_num_threads(), -(-batch // ENOUGH))
         own = torch.empty(threads, lanes.count * (self._once + T * self._each_time), dtype=self._dtype)

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..common.checks import check_tensor
+from ..common.checks import all_finite, check_tensor
 from ..common.registry import Registry
 from ..problems import Problem
 
@@ -28,9 +28,9 @@ class Trajectory:
 
     def to(self, dtype: torch.dtype) -> Self:
         """The same in another floating-point type; a ``ValueError`` if a cost is not finite (in that type)."""
-        check_tensor(self.cost.to(dtype), (None,), f"costs in {dtype}")
-        if dtype == self.cost.dtype:
+        if dtype == self.cost.dtype and all_finite(self.cost):
             return self
+        check_tensor(self.cost.to(dtype), (None,), f"costs in {dtype}")
         names = ("states", "controls", "cost", *(() if self.residual is None else ("residual",)))
         return replace(self, **{name: getattr(self, name).to(dtype) for name in names})
 

@@ -29,8 +29,8 @@ def _trial_of_search(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, ...]
     return *_trial(problem, dtype), controls
 
 
-def _regulator(problem: Problem, dtype: torch.dtype) -> Callable[[Tensor, int], Policy]:
-    """A function from targets to the regulator's policy; it believes in the problem's own parameters."""
+def _regulator(problem: Problem, dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Policy]:
+    """A function from parameters ``[B, k]`` that are believed in, targets and a horizon to the regulator's policy."""
     n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
 
     def linearise(q: Tensor, target: Tensor, p: Tensor, **_: Tensor) -> Mapping[str, Tensor]:
@@ -50,13 +50,19 @@ def _regulator(problem: Problem, dtype: torch.dtype) -> Callable[[Tensor, int], 
     scan = Scan(begin=linearise, step=back, fixed=given, carried=matrices, outputs=policy, backwards=True)
     program = scanned(scan, dtype, list(given))
 
-    def policy_to(target: Tensor, T: int) -> Policy:
+    def policy_to(believed: Tensor, target: Tensor, T: int) -> Policy:
         size = len(target)
         found = {name: target.new_empty(T, size, *shape) for name, shape in policy.items()}
-        program.run(size, T, {"q": packed(problem, problem.parameters, target), "target": together(target)}, found)
+        program.run(size, T, {"q": believed, "target": together(target)}, found)
         return found | {"nominal_x": target.expand(T, -1, -1)}
 
     return policy_to
+
+
+def both(problem: Problem, parameters: Parameters, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The parameters ``[B, k]`` that are true, and the problem's own, which the regulator believes in."""
+    true = packed(problem, parameters, like)
+    return true, true if parameters is problem.parameters else packed(problem, problem.parameters, like)
 
 
 @kernel("regulate", _trial, horizon=STEPS)
@@ -82,7 +88,8 @@ def regulate(problem: Problem, dtype: torch.dtype) -> Operation:
         T, size = horizon, len(target)
         states, controls = initial.new_empty(T + 1, size, n), initial.new_empty(T, size, m)
         states[0] = initial
-        given = {"p": packed(problem, parameters, initial), "x": together(initial), **policy_to(target, T)}
+        true, own = both(problem, parameters, initial)
+        given = {"p": true, "x": together(initial), **policy_to(own, target, T)}
         program.run(size, T, given, {"following": states[1:], "applied": controls})
         return states, controls
 
@@ -154,7 +161,7 @@ def solve(problem: Problem, dtype: torch.dtype) -> Operation:
         max_iterations: int = 500,
         tolerance: float = 1e-6,
     ) -> tuple[Tensor, ...]:
-        given = packed(problem, parameters, initial), initial, target, policy_to(target, horizon)
-        return searcher(*given, max_iterations, tolerance)
+        true, own = both(problem, parameters, initial)
+        return searcher(true, initial, target, policy_to(own, target, horizon), max_iterations, tolerance)
 
     return kernel_of

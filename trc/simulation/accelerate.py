@@ -78,23 +78,27 @@ def run(
     """The operation by its kernel where there is one that may be taken, otherwise as it is written."""
     seen = (*tensors, *(value for value in parameters.values() if isinstance(value, Tensor)))
     dtype, fast = tensors[0].dtype, None
-    if _on[0] and operation in KERNELS and dtype in TOLERANCE and all(map(is_ordinary, seen)):
+    if _on[0] and operation in KERNELS and dtype in TOLERANCE and all(map(is_ordinary, seen)) and not is_watched():
         key = ("kernel", operation, dtype)
         fast = problem.cache[key] if key in problem.cache else _trusted(operation, plain, problem, dtype)
     return (fast or plain)(problem, *tensors, parameters=parameters, **options)
 
 
 def is_ordinary(tensor: Tensor) -> bool:
-    """Whether a tensor lies in the processor's memory, and no mode of torch wants to see what is done with it."""
+    """Whether a tensor is one of torch's own in the processor's memory, and no transformation's."""
+    kind = type(tensor)
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return (kind is Tensor or kind is torch.nn.Parameter) and tensor.is_cpu and not wrapped(tensor)
+
+
+def is_watched() -> bool:
+    """Whether some mode of torch wants to see what is done with tensors."""
     return (
-        type(tensor) in (Tensor, torch.nn.Parameter)
-        and tensor.is_cpu
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        and torch._C._functorch.maybe_current_level() is None
-        and _get_current_dispatch_mode() is None
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch.is_autocast_enabled("cpu")
+        or torch._C._functorch.maybe_current_level() is not None
+        or _get_current_dispatch_mode() is not None
     )
 
 
