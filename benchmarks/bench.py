@@ -1,4 +1,4 @@
-"""What things cost, each beside what a reader would compare it with: `make bench`.
+"""What things cost, each beside what a reader would compare it with: `make bench`; solvers race in `make peers`.
 
 The two sides of a race run in turn, on one thread; what counts is the ratio within a repeat. Times are those
 of the machine at hand, ratios should hold on others. Beside the races: the memory of the adjoint (on Linux), and the
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from ipopt import PROBLEMS, VARIATIONS, Ipopt, compare
-from model import loss_races, single_races
+from ipopt import PROBLEMS, VARIATIONS, compare
+from model import loss_races, network_races, single_races
 from plain import step_by_step
 from race import Race, run_races, summarise
 from torch import Tensor
@@ -30,14 +30,13 @@ from trc.artifact.results import Record, write_table
 from trc.common.provenance import project_root
 from trc.problems import rk4
 from trc.problems.van_der_pol import VanDerPol
-
-try:
-    from mpc import mpc
-except ImportError:  # which `make bench` installs
-    mpc = None
+from trc.simulation.accelerate import run
+from trc.simulation.rollout import plain_adjoint, plain_states
 
 SEED = 0
 INSTANCES = 256
+AUTOGRAD = "step-by-step autograd"
+EXPERT_NAMES = {"lqr": "LQR", "ilqr": "iLQR"}
 
 
 def draw(problem: trc.Problem, count: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -46,13 +45,17 @@ def draw(problem: trc.Problem, count: int, dtype: torch.dtype = torch.float64) -
 
 def rollout_races() -> Iterator[Race]:
     """Forward and backward, against the loop that anyone would write."""
-    for name, batch in itertools.product(PAPER_PROBLEMS, (64, 512)):
+    for name, batch in itertools.product(PAPER_PROBLEMS, (1, 64, 512)):
         problem = trc.make_problem(name)
         initial, target = draw(problem, batch, torch.float32)
         controls = trc.lqr(problem, initial, target).controls
         yield Race("rollout alone", name, batch, partial(trc.rollout, problem, initial, controls))
         ours, other = (partial(gradient, way, problem, initial, controls) for way in (trc.rollout, step_by_step))
-        yield Race("rollout and its gradient", name, batch, ours, other, "step-by-step autograd")
+        yield Race("rollout and its gradient", name, batch, ours, other, AUTOGRAD)
+        if not problem.linear:
+            yield Race("the kernels of both", name, batch, kernels_of_both(problem, initial, controls), other, AUTOGRAD)
+        ours = partial(trc.costate, problem, initial, controls, target)
+        yield Race("costate", name, batch, ours, partial(of_cost, problem, initial, controls, target), AUTOGRAD)
 
 
 def gradient(simulate: Callable[..., Tensor], problem: trc.Problem, initial: Tensor, controls: Tensor) -> Tensor:
@@ -61,62 +64,31 @@ def gradient(simulate: Callable[..., Tensor], problem: trc.Problem, initial: Ten
     return torch.autograd.grad(states, controls, torch.ones_like(states))[0]
 
 
-def generator_races() -> Iterator[Race]:
-    for name in PAPER_PROBLEMS:
-        ours = partial(trc.generate_dataset, trc.make_problem(name), 10_000, seed=SEED)
-        yield Race("LQR dataset", name, 10_000, ours)
+def kernels_of_both(problem: trc.Problem, initial: Tensor, controls: Tensor) -> Callable[[], object]:
+    """The rollout and the adjoint by themselves, without what autograd takes to call them."""
+    controls = controls.transpose(0, 1).contiguous()
+    ones = torch.ones(len(controls) + 1, *initial.shape)
+    given = {"parameters": problem.parameters}
+
+    def both() -> object:
+        (states,) = run("states", plain_states, problem, initial, controls, **given)
+        return run("adjoint", plain_adjoint, problem, states, controls, ones, **given)
+
+    return both
 
 
-def teacher_races() -> Iterator[Race]:
-    """iLQR against an interior-point solver, one instance at a time, and against another batched solver."""
-    problem = trc.make_problem("van_der_pol")
-    initial, target = draw(problem, 4096)
-    few = 32
-    start = trc.lqr(problem, initial[:few], target[:few])
-    ipopt = Ipopt(problem)
-    rows = list(zip(*(t[:few].numpy() for t in (initial, target, start.states, start.controls)), strict=True))
-    ours, other = partial(trc.ilqr, problem, initial, target), lambda: [ipopt(*row) for row in rows]
-    yield Race("iLQR", problem.name, len(initial), ours, other, "CasADi + IPOPT", few)
-    if mpc is None:
-        print("mpc is not installed: its race is left out (make bench installs it)", file=sys.stderr)
-        return
-    for rival, jacobians in (("mpc, its own Jacobians", False), ("mpc, our Jacobians", True)):
-        other = mpc_solver(problem, initial[:64], target[:64], jacobians)
-        best = trc.ilqr(problem, initial[:64], target[:64]).cost
-        if not torch.allclose(other(), best, rtol=1e-6):
-            raise RuntimeError(f"{rival} and iLQR don't end at the same costs, so their times can't be compared.")
-        yield Race("iLQR", problem.name, 64, lambda: trc.ilqr(problem, initial[:64], target[:64]), other, rival)
+def of_cost(problem: trc.Problem, initial: Tensor, controls: Tensor, target: Tensor) -> Tensor:
+    """The gradient of the cost, by autograd through the loop."""
+    controls = controls.detach().requires_grad_()
+    cost = problem.cost(step_by_step(problem, initial, controls), controls, target)
+    return torch.autograd.grad(cost.sum(), controls)[0]
 
 
-def mpc_solver(problem: trc.Problem, initial: Tensor, target: Tensor, jacobians: bool) -> Callable[[], Tensor]:
-    """Costs ``[B]`` that the package ``mpc`` (Amos et al., 2018) finds from saturated LQR."""
-    size, T, n, m = len(initial), problem.horizon, problem.state_dim, problem.control_dim
-    Q, R, Q_final = problem.cost.matrices(initial)
-    # its horizon includes the final state, whose control costs next to nothing
-    weights = [torch.block_diag(Q, R)] * T + [torch.block_diag(Q_final, 1e-8 * R)]
-    C = 2 * torch.stack(weights).unsqueeze(1).repeat(1, size, 1, 1)
-    c = -(C[..., :n] @ target[:, :, None]).squeeze(-1)
-
-    class Dynamics(torch.nn.Module):
-        def forward(self, x: Tensor, u: Tensor) -> Tensor:
-            return problem.step(x, u, problem.parameters)
-
-        def grad_input(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-            return trc.step_jacobians(problem, x, u)
-
-    def solve() -> Tensor:
-        start = trc.lqr(problem, initial, target).controls
-        first = torch.nn.functional.pad(start, (0, 0, 0, 1)).transpose(0, 1).contiguous()
-        bounds = {"u_lower": problem.control_low[0], "u_upper": problem.control_high[0]}
-        method = mpc.GradMethods.ANALYTIC if jacobians else mpc.GradMethods.AUTO_DIFF
-        effort = {"lqr_iter": 30, "eps": 1e-6, "grad_method": method}
-        whole = {"exit_unconverged": False, "detach_unconverged": False, "backprop": False, "verbose": -1}
-        solver = mpc.MPC(n, m, T + 1, u_init=first, n_batch=size, **bounds, **effort, **whole)
-        _, controls, _ = solver(initial, mpc.QuadCost(C, c), Dynamics())
-        controls = controls[:T].transpose(0, 1)
-        return problem.cost(trc.rollout(problem, initial, controls), controls, target)
-
-    return solve
+def expert_races() -> Iterator[Race]:
+    """Datasets of both experts."""
+    for expert, name in (("lqr", "double_integrator"), ("lqr", "van_der_pol"), ("ilqr", "van_der_pol")):
+        ours = partial(trc.generate_dataset, trc.make_problem(name), 10_000, seed=SEED, expert=expert)
+        yield Race(f"{EXPERT_NAMES[expert]} dataset", name, 10_000, ours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +101,7 @@ class Substeps(VanDerPol):
         return x
 
 
-METHODS = {"trc": trc.rollout, "step-by-step autograd": step_by_step}
+METHODS = {"trc": trc.rollout, AUTOGRAD: step_by_step}
 OPERATIONS = {"1 Runge-Kutta step": VanDerPol, "4 Runge-Kutta steps": Substeps}
 
 
@@ -184,7 +156,7 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = project_root() / ("results" if options.preset == "paper" else "_build") / "bench"
     record = Record(folder)
-    races = [*rollout_races(), *generator_races(), *teacher_races(), *loss_races(), *single_races()]
+    races = [*rollout_races(), *expert_races(), *network_races(), *loss_races(), *single_races()]
     timings = run_races(races, options.repeats)
     summary = summarise(timings)
     print(summary.to_string(index=False, float_format="{:.3g}".format))

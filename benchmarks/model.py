@@ -1,27 +1,69 @@
 """Races of the network: what a loss costs, and what one instance costs beside the bare products."""
 
+import copy
+import importlib.util
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
 from race import Race
+from torch import Tensor
 from torch.nn import functional as F
 
 import trc
 from trc.artifact.presets import PAPER_PROBLEMS
 from trc.model import Simulator
+from trc.standalone import export_standalone
 from trc.training import TrainingConfig
 from trc.training.losses import Objective
 
 BATCH = 128
+PLAIN = "without kernels"
+
+
+def network_races() -> Iterator[Race]:
+    """The small network with feedback beside the same in plain torch, one plan and a training step; Van der Pol."""
+    problem = trc.make_problem("van_der_pol")
+    model = trc.TinyRecursiveControl.create_small(problem=problem, feedback="error", seed=0).eval()
+    initial, target = problem.sample(1, generator=torch.Generator().manual_seed(0))
+    plan = torch.inference_mode()(partial(model, initial, target))
+    yield Race("one plan", problem.name, 1, plan, plainly(plan), PLAIN)
+    yield Race(
+        "one plan without torch", problem.name, 1, standalone(model, initial, target), plan, "the network in torch"
+    )
+    step = training_step(model.train(), 64, "cloning", value=False)
+    yield Race("cloning step, small, feedback error", problem.name, 64, step, plainly(step), PLAIN)
+
+
+def plainly(call: Callable[[], object]) -> Callable[[], object]:
+    """The same without kernels."""
+
+    def plain() -> object:
+        with trc.accelerate(False):
+            return call()
+
+    return plain
+
+
+def standalone(model: trc.TinyRecursiveControl, initial: Tensor, target: Tensor) -> Callable[[], object]:
+    """The planner that ``trc export --standalone`` writes."""
+    folder = Path(tempfile.mkdtemp())
+    export_standalone(model, folder)
+    made = importlib.util.spec_from_file_location("planner", folder / "planner.py")
+    module = importlib.util.module_from_spec(made)
+    made.loader.exec_module(module)
+    return partial(module.Planner(), initial[0].numpy(), target[0].numpy())
 
 
 def loss_races() -> Iterator[Race]:
     """A training step with each loss beside the cloning step of the same network, Van der Pol."""
     problem = trc.make_problem("van_der_pol")
     for feedback in ("error", "none"):
-        step = partial(training_step, problem, feedback)
+        make = trc.TinyRecursiveControl.create_two_level_medium
+        step = partial(training_step, make(problem=problem, feedback=feedback, seed=0), BATCH)
         cloning = step("cloning", value=False)
         for rival, other in {
             "process supervision": step("process", value=False),
@@ -30,14 +72,14 @@ def loss_races() -> Iterator[Race]:
             yield Race(f"cloning step, feedback {feedback}", problem.name, BATCH, cloning, other, rival)
 
 
-def training_step(problem: trc.Problem, feedback: str, loss: str, value: bool) -> Callable[[], None]:
-    """Forward, backward and the optimizer's step of the two-level medium network, without the clipping."""
-    model = trc.TinyRecursiveControl.create_two_level_medium(problem=problem, feedback=feedback, seed=0)
+def training_step(model: trc.TinyRecursiveControl, batch_size: int, loss: str, value: bool) -> Callable[[], None]:
+    """Forward, backward and the optimizer's step, without the clipping."""
+    model, problem = copy.deepcopy(model), model.problem
     predictor = trc.ValuePredictor.create(model.config.latent_dim, seed=0) if value else None
     objective = Objective(model, TrainingConfig(loss=loss), Simulator(problem), problem.cost, predictor)
     parameters = [*model.parameters(), *(predictor.parameters() if value else ())]
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
-    data = trc.generate_dataset(problem, BATCH, seed=0)
+    data = trc.generate_dataset(problem, batch_size, seed=0)
     batch = [t.float() for t in (data.initial_states, data.target_states, data.control_sequences, data.costs)]
 
     def step() -> None:
@@ -60,11 +102,11 @@ def single_races() -> Iterator[Race]:
         yield Race("bare products in PyTorch", name, 1, in_torch, network, "the network")
 
 
-def recorded_products(call: Callable[[], object]) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def recorded_products(call: Callable[[], object]) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Inputs, weights and biases of all linear layers of a call."""
     found, linear = [], F.linear
 
-    def record(x: torch.Tensor, W: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    def record(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
         found.append((x.clone(), W, b))
         return linear(x, W, b)
 

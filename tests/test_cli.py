@@ -319,11 +319,12 @@ def test_problem_of_a_file_is_solved_in_other_processes(here, elsewhere, nested)
         at = lines.index("@register")
         inside = [f"    {line}" for line in lines[at:]]
         elsewhere.write_text("\n".join([*lines[:at], "def define():", *inside, "define()"]))
-    command = ["--import", "puddle.py", "generate", "--problem", "puddle", "--expert", "still", "--num-samples", "1030"]
-    command = [sys.executable, "-m", "trc", *command, "--jobs", "2", "--output", "two.npz"]
+    command = ["--import", "puddle.py", "generate", "--problem", "puddle", "--expert", "still", "--num-samples", "3000"]
+    at_once = "import trc.datasets; trc.datasets.START_OF_PROCESSES = 0; from trc.cli import main; main()"
+    command = [sys.executable, "-c", at_once, *command, "--jobs", "2", "--output", "two.npz"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ("one process: " in done.stderr) == nested
-    assert "1,030 instances of puddle, solved by still" in done.stdout
+    assert "3,000 instances of puddle, solved by still" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Datasets: instances that are sampled and solved by an expert, saved and loaded as ``.npz``."""
 
 import json
+import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +17,7 @@ from .common.checks import check_choice, check_count, check_real, check_seed, ch
 from .common.files import readable, require_file, writing
 from .common.parallel import parallel_map
 from .common.provenance import package_versions
-from .experts import EXPERTS
+from .experts import EXPERTS, Expert, Trajectory
 from .problems import PROBLEMS, Problem, check_problem, make_problem
 
 #: Seeds of the training and of the fixed test instances of every experiment; :func:`trc.train` refuses the latter.
@@ -26,6 +28,9 @@ EVALUATION_SETS: dict[str, tuple[int, float]] = {"test": (1000, 1.0), "wide": (5
 
 #: Instances are solved in chunks of this many, whatever the number of jobs, so that the bytes never change.
 CHUNK = 1024
+
+#: Seconds that other processes take until they are of use: they import torch first.
+START_OF_PROCESSES = 5.0
 
 ARRAYS = ("initial_states", "target_states", "control_sequences", "state_trajectories", "costs")
 
@@ -165,23 +170,32 @@ def generate_dataset(
     Parameters
     ----------
     num_samples, seed, jobs : int
-        The same seed gives the same bytes, on any number of processes (`jobs`).
+        The same seed gives the same bytes, on any number of processes; `jobs` is the largest that is used.
     expert : str
         One of ``trc.EXPERTS``.
     scale : float
         Widens the box of initial states (1.5 and 2: out of distribution).
     """
     check_problem(problem)
+    check_count(jobs, "jobs")
     solve = EXPERTS.find(expert)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     initial, target = problem.sample(num_samples, generator=generator, scale=scale, dtype=torch.float64)
     chunks = [(problem, *chunk) for chunk in zip(initial.split(CHUNK), target.split(CHUNK), strict=True)]
-    work = parallel_map(solve, chunks, jobs)
+    work = _solve_chunks(solve, chunks, jobs)
     solved = list(tqdm(work, desc=expert, unit="chunk", total=len(chunks), disable=not progress))
     controls, states, costs = (torch.cat([getattr(s, name) for s in solved]) for name in ("controls", "states", "cost"))
     origin = {"problem": problem.to_dict(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
     return Dataset(initial, target, controls, states, costs, origin | {"versions": package_versions("torch", "numpy")})
+
+
+def _solve_chunks(solve: Expert, chunks: list[tuple], jobs: int) -> Iterator[Trajectory]:
+    """The first chunk here; the rest too, where that takes no longer than other processes take to start."""
+    start = time.perf_counter()
+    yield from parallel_map(solve, chunks[:1])
+    rest = (len(chunks) - 1) * (time.perf_counter() - start)
+    yield from parallel_map(solve, chunks[1:], jobs if rest > START_OF_PROCESSES else 1)
 
 
 def evaluation_set(problem: Problem, name: str = "test", expert: str = "lqr", jobs: int = 1) -> Dataset:

@@ -1,4 +1,4 @@
-"""The solvers that engineers run, each as its makers recommend, behind one call: an instance and a start to controls."""
+"""The solvers that engineers run, each as its makers recommend, behind one call."""
 
 import ctypes
 import subprocess
@@ -101,12 +101,24 @@ def sqp(problem: trc.Problem) -> Solve:
 
 
 def crocoddyl(problem: trc.Problem, feasible: bool) -> Solve:
-    """Crocoddyl's box-constrained DDP with a compiled model (Mastalli et al., 2020; 2022); feasible or not on the way."""
+    """Crocoddyl's box-constrained DDP, or FDDP, with a compiled model (Mastalli et al., 2020; 2022)."""
     prefix = Path(str(distribution("libcrocoddyl").locate_file("cmeel.prefix")))
     include = [f"-I{prefix / 'include'}", f"-I{prefix / 'include' / 'eigen3'}"]
     library = ["-L", str(prefix / "lib"), "-lcrocoddyl", f"-Wl,--disable-new-dtags,-rpath,{prefix / 'lib'}"]
     target = Path(tempfile.mkdtemp()) / "model.so"
-    how = ["g++", "-O3", "-DNDEBUG", "-std=c++17", "-shared", "-fPIC", *include, str(MODEL), "-o", str(target), *library]
+    how = [
+        "g++",
+        "-O3",
+        "-DNDEBUG",
+        "-std=c++17",
+        "-shared",
+        "-fPIC",
+        *include,
+        str(MODEL),
+        "-o",
+        str(target),
+        *library,
+    ]
     subprocess.run(how, check=True)
     loaded, numbers = ctypes.CDLL(str(target)), ctypes.POINTER(ctypes.c_double)
     loaded.make.restype = ctypes.c_void_p
