@@ -1,6 +1,7 @@
 """The one door to what makes a simulation fast: what goes through, what is refused, and what passes it by."""
 
 import importlib.util
+import time
 from unittest.mock import patch
 
 import pytest
@@ -140,6 +141,15 @@ def test_problem_that_has_no_kernel_goes_the_plain_way_and_so_does_one_that_has_
     ask("states", trc.make_problem("van_der_pol"))
     with pytest.warns(UserWarning, match="for cart is not used: it raises OSError: no compiler"):
         ask("states", Cart())
+
+
+@pytest.mark.parametrize(("patience", "said"), [(0.0, "compiling states for van_der_pol, once"), (60.0, "")])
+def test_who_waits_is_told_what_for(capfd, monkeypatch, patience, said):
+    monkeypatch.setitem(trc.accelerate.__globals__, "PATIENCE", patience)
+    KERNELS["states"] = lambda problem, dtype: time.sleep(0.2)
+    ask("states", trc.make_problem("van_der_pol"))
+    assert said in (told := capfd.readouterr().err)
+    assert bool(told) == bool(said)
 
 
 def test_switch_passes_every_kernel_by(problem):

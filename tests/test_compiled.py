@@ -1,9 +1,14 @@
 """Steps that are recorded and compiled give torch's numbers, or say why not; what is compiled is kept with care."""
 
+import contextlib
 import os
 import stat
+import subprocess
+import sys
 import warnings
 
+import llvmlite
+import llvmlite.binding as llvm
 import pytest
 import torch
 import user_steps
@@ -14,6 +19,7 @@ import trc
 from trc.compiled import Refused, Scan, build, scanned
 from trc.compiled.record import Recording
 from trc.simulation import accelerate
+from trc.simulation.accelerate import run
 
 both_types = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-4), (torch.float64, 1e-10)])
 
@@ -102,6 +108,20 @@ def test_instance_has_the_same_bytes_alone_and_in_any_batch(count):
         assert torch.equal(trc.rollout(problem, x[i : i + 1], u[i : i + 1])[0], whole[i])
 
 
+def test_threads_share_the_instances_and_change_no_byte():
+    problem, generator = trc.make_problem("van_der_pol"), torch.Generator().manual_seed(0)
+    x, target = problem.sample(300, generator=generator)
+    alone = trc.ilqr(problem, x, target)
+    torch.set_num_threads(2)
+    try:
+        shared = trc.ilqr(problem, x, target)
+        assert torch.equal(trc.rollout(problem, x, shared.controls), trc.rollout(problem, x, alone.controls))
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(shared.controls, alone.controls)
+    assert torch.equal(shared.iterations, alone.iterations)
+
+
 def test_scan_begins_goes_backwards_and_ends():
     """Powers of x, from the last time to the first, and their sum, doubled at the end."""
     scan = Scan(
@@ -172,3 +192,64 @@ def test_switch_passes_compiled_code_by():
         trc.rollout(problem, torch.ones(2, 2), torch.ones(2, 3, 1))
     assert ("kernel", "states", torch.float32) not in problem.cache
     assert "states" in accelerate.__globals__["KERNELS"]
+
+
+def test_full_disk_keeps_nothing_and_leaves_nothing(own_folder, monkeypatch):
+    class Full:
+        def __getattr__(self, name):
+            raise OSError(28, "No space left on device")
+
+    @contextlib.contextmanager
+    def full(path):
+        yield Full()
+
+    monkeypatch.setattr(build, "writing", full)
+    assert compile_again()
+    assert not list(own_folder.iterdir())
+
+
+@pytest.mark.parametrize("other", ["processor", "compiler"])
+def test_code_for_another_processor_or_of_another_compiler_is_not_taken(own_folder, monkeypatch, other):
+    compile_again()
+    before, machine, name = set(own_folder.iterdir()), build._machine, llvm.get_host_cpu_name()
+
+    def this_machine():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(llvm, "get_host_cpu_name", lambda: name)
+            return machine()
+
+    if other == "processor":
+        monkeypatch.setattr(build, "_machine", this_machine)
+        monkeypatch.setattr(llvm, "get_host_cpu_name", lambda: "another")
+    else:
+        monkeypatch.setattr(llvmlite, "__version__", "0")
+    assert compile_again()
+    assert len(set(own_folder.iterdir()) - before) == 2
+
+
+@pytest.mark.slow
+def test_processes_that_compile_at_once_don_t_mind_each_other(own_folder):
+    ask = "import torch, trc; p = trc.make_problem('van_der_pol', horizon=4); "
+    ask += "print(trc.rollout(p, torch.ones(3, 2), torch.ones(3, 4, 1)).sum().item())"
+    both = [subprocess.Popen([sys.executable, "-W", "error", "-c", ask], stdout=subprocess.PIPE) for _ in range(2)]
+    found = {process.communicate()[0] for process in both}
+    assert len(found) == 1
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(list(own_folder.iterdir())) == 2
+
+
+def test_instance_that_becomes_nan_leaves_the_others_as_they_are():
+    class Fragile(type(trc.make_problem("van_der_pol"))):
+        def step(self, x, u, parameters):
+            return super().step(x, u, parameters) + 1e-30 * torch.sqrt(3 - x[..., :1])  # no number beyond 3
+
+    problem, x = Fragile(), torch.full((9, 2), 0.5)
+    x[4, 0] = 4.0
+    u = torch.zeros(9, problem.horizon, 1)
+    with pytest.raises(ValueError, match=r"at step 1 of .* the first state is not finite, in the end in 1 of 9"):
+        trc.rollout(problem, x, u)
+    assert problem.cache["kernel", "states", torch.float32]
+    (states,) = run("states", None, problem, x, u.transpose(0, 1), parameters=problem.parameters)
+    alone = trc.rollout(trc.make_problem("van_der_pol"), x, u).transpose(0, 1)
+    well = torch.arange(9) != 4
+    assert torch.equal(states[:, well], alone[:, well])

@@ -142,6 +142,7 @@ def _require(experiment: str, name: str, root: str | Path | None) -> Path:
 
 
 def _remedy(experiment: str) -> str:
-    commands = {"bench": "make bench PRESET=paper", "targets": "python benchmarks/times.py --write"}
+    commands = {name: f"make {name} PRESET=paper" for name in ("bench", "peers")}
+    commands["targets"] = "python benchmarks/times.py --write"
     command = commands.get(experiment, f"make experiments PRESET=paper ONLY={experiment}")
     return f"restore it with git, or make it with `{command}`"

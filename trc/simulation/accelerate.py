@@ -8,6 +8,8 @@ twin's numbers. A kernel that does not is refused with one warning, and the plai
 
 import contextlib
 import os
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -47,6 +49,9 @@ TRIALS: dict[str, Trial] = {}
 #: Many and few instances that a kernel is tried on, and how far its sums may be from the plain twin's, by type.
 TRIED, FEW = 37, 3
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
+
+#: Seconds after which it is said that something is compiled.
+PATIENCE = 1.0
 
 _on = [os.environ.get("TRC_ACCELERATE", "1") not in ("0", "false", "no")]
 
@@ -109,8 +114,9 @@ def _trusted(operation: str, plain: Operation, problem: Problem, dtype: torch.dt
     kernel = None
     if wanted:
         try:
-            kernel = KERNELS[operation](problem, dtype)
-            wrong = "" if kernel is None else _difference(operation, kernel, problem, dtype, wanted)
+            with _telling(f"compiling {operation} for {problem.name}, once on this machine ..."):
+                kernel = KERNELS[operation](problem, dtype)
+                wrong = "" if kernel is None else _difference(operation, kernel, problem, dtype, wanted)
         except Exception as error:  # no compiler, for example; whatever a kernel raises, the plain way is right
             wrong = f"it raises {_said(error)}"
     if wrong:
@@ -127,6 +133,18 @@ def _cases(operation: str, problem: Problem, dtype: torch.dtype) -> Iterator[tup
     factors = torch.linspace(0.9, 1.1, FEW, dtype=dtype)
     parameters = {name: value * factors for name, value in problem.parameters.items()}
     yield tuple(tensor[..., :FEW, :].contiguous() for tensor in tensors), {"parameters": parameters, **trial.options}
+
+
+@contextlib.contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Say what is being done, if it takes so long that someone wonders."""
+    timer = threading.Timer(PATIENCE, print, (what,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _said(error: Exception) -> str:
