@@ -1,5 +1,6 @@
 """The kernels of the regulator and of iterative LQR, from steps in torch."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -50,10 +51,22 @@ def _regulator(problem: Problem, dtype: torch.dtype) -> Callable[[Tensor, Tensor
     scan = Scan(begin=linearise, step=back, fixed=given, carried=matrices, outputs=policy, backwards=True)
     program = scanned(scan, dtype, list(given))
 
+    def policies(believed: Tensor, target: Tensor, T: int) -> dict[str, Tensor]:
+        found = {name: target.new_empty(T, len(target), *shape) for name, shape in policy.items()}
+        program.run(len(target), T, {"q": believed, "target": together(target)}, found)
+        return found
+
+    @functools.lru_cache(8)  # a control loop asks for one target again and again
+    def policy_for_all(believed: tuple[float, ...], target: tuple[float, ...], T: int) -> dict[str, Tensor]:
+        return policies(row(believed, dtype).unsqueeze(0), row(target, dtype).unsqueeze(0), T)
+
     def policy_to(believed: Tensor, target: Tensor, T: int) -> Policy:
         size = len(target)
-        found = {name: target.new_empty(T, size, *shape) for name, shape in policy.items()}
-        program.run(size, T, {"q": believed, "target": together(target)}, found)
+        if size == 1 or (believed.stride(0) == 0 and bool((target == target[0]).all())):
+            found = policy_for_all(tuple(believed[0].tolist()), tuple(target[0].tolist()), T)
+            found = {name: tensor.expand(-1, size, *tensor.shape[2:]) for name, tensor in found.items()}
+        else:
+            found = policies(believed, target, T)
         return found | {"nominal_x": target.expand(T, -1, -1)}
 
     return policy_to
