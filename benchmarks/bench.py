@@ -7,8 +7,11 @@ agreement of the teachers with an interior-point solver.
 
 import argparse
 import itertools
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -148,6 +151,30 @@ def measure_agreement(count: int) -> pd.DataFrame:
     )
 
 
+FIRST = """
+import time, torch, trc
+torch.set_num_threads(1)
+problem = trc.make_problem("van_der_pol")
+start = time.perf_counter()
+trc.ilqr(problem, torch.ones(1, 2), torch.zeros(1, 2))
+print(time.perf_counter() - start)
+"""
+
+
+def measure_first(repeats: int) -> pd.DataFrame:
+    """Seconds of the first solve in a process, with nothing kept and with what an earlier process kept."""
+    rows = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            for kept in ("nothing", "compiled code"):
+                given = os.environ | {"TRC_CACHE_DIR": f"{folder}/trc"}
+                ran = subprocess.run(
+                    [sys.executable, "-c", FIRST], env=given, capture_output=True, text=True, check=True
+                )
+                rows.append({"kept": kept, "seconds": float(ran.stdout)})
+    return pd.DataFrame(rows).groupby("kept", sort=False, as_index=False)["seconds"].median()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", choices=("smoke", "paper"), default="smoke", help="paper writes into results/")
@@ -162,6 +189,9 @@ def main() -> None:
     print(summary.to_string(index=False, float_format="{:.3g}".format))
     write_table(timings, folder / "timings.csv")
     write_table(summary, folder / "races.csv")
+    first = measure_first(5)
+    print(first.to_string(index=False, float_format="{:.2f}".format))
+    write_table(first, folder / "first.csv")
     if sys.platform == "linux":
         memory = measure_memory(3)
         print(memory.to_string(index=False, float_format="{:.0f}".format))

@@ -95,7 +95,7 @@ def nan_in_one(found):
         (lambda found: tuple(part * (1 + 1e-3) for part in found), r"is off by 0\.001"),
         (lambda found: (*found[:-1], found[-1] + 1e-3 * found[-1].abs().max()), r"is off by 0\.001"),
         (nan_in_one, "is off by inf"),
-        (fail, r"raises RuntimeError: no such instruction\.$"),
+        (fail, "raises RuntimeError: no such instruction; plain torch gives the same"),
         (lambda found: None, "raises TypeError"),
         (lambda found: tuple(part[:-1] for part in found), r"gives \[.*\] of torch.float64, not \[.*\] of"),
         (lambda found: found[:-1], r"gives .*, not \[\d"),
@@ -143,7 +143,7 @@ def test_problem_that_has_no_kernel_goes_the_plain_way_and_so_does_one_that_has_
         ask("states", Cart())
 
 
-@pytest.mark.parametrize(("patience", "said"), [(0.0, "compiling states for van_der_pol, once"), (60.0, "")])
+@pytest.mark.parametrize(("patience", "said"), [(0.0, "compiling states for van_der_pol"), (60.0, "")])
 def test_who_waits_is_told_what_for(capfd, monkeypatch, patience, said):
     monkeypatch.setitem(trc.accelerate.__globals__, "PATIENCE", patience)
     KERNELS["states"] = lambda problem, dtype: time.sleep(0.2)

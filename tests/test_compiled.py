@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import warnings
 
 import llvmlite
@@ -14,6 +15,7 @@ import torch
 import user_steps
 from made_up import with_step
 from plain import step_by_step
+from torch.utils.checkpoint import checkpoint
 
 import trc
 from trc.compiled import Refused, Scan, build, scanned
@@ -140,6 +142,85 @@ def test_scan_begins_goes_backwards_and_ends():
     program.run(2, 3, {"x": x, "total": total, "weight": weight}, {"total": total, "seen": seen})
     assert seen.squeeze(-1).T.tolist() == [[4.0, 2.0, 1.0], [9.0, 3.0, 1.0]]
     assert total.tolist() == [[2 * (6 + 10 + 16)], [2 * (6 + 15 + 36)]]
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_device_of_new_tensors_does_not_matter(device):
+    problem, x, u = trc.make_problem("van_der_pol"), torch.full((3, 2), 0.5), torch.zeros(3, 8, 1)
+    target = torch.zeros(3, 2)
+    with torch.device(device):
+        found = trc.rollout(problem, x, u), trc.ilqr(problem, x, target).controls
+    assert problem.cache["kernel", "states", torch.float32]
+    assert problem.cache["kernel", "solve", torch.float64]
+    again = trc.make_problem("van_der_pol")
+    assert all(map(torch.equal, found, (trc.rollout(again, x, u), trc.ilqr(again, x, target).controls)))
+
+
+def test_problem_that_overflows_on_the_trial_but_not_on_what_is_asked_says_so():
+    problem, x = with_step(lambda problem, x, u, p: 0.9 * x + 0.1 * u + 1e4 * x**9), torch.full((2, 2), 0.05)
+    with pytest.warns(
+        UserWarning, match="with the inputs of its trial the plain way raises ValueError: the rollout over"
+    ):
+        found = trc.ilqr(problem, x, torch.zeros(2, 2))
+    assert found.converged.all()
+    with warnings.catch_warnings():  # it is said once
+        warnings.simplefilter("error")
+        trc.ilqr(problem, x, torch.zeros(2, 2))
+
+
+def test_zero_keeps_its_sign():
+    problem = with_step(lambda problem, x, u, p: torch.atan2(-x[..., 1:], -x[..., :1]).expand_as(x) * 1.0)
+    states = trc.rollout(problem, torch.zeros(1, 2), torch.zeros(1, 1, 1))
+    assert problem.cache["kernel", "states", torch.float32]
+    torch.testing.assert_close(states[0, 1].abs(), torch.full((2,), torch.pi))
+
+
+def test_sample_of_another_type_is_caught_before_any_memory_is():
+    class Careless(type(trc.make_problem("van_der_pol"))):
+        def sample(self, num_samples, *, generator, scale=1.0, dtype=torch.float32):
+            return torch.rand(num_samples, 2, generator=generator), torch.zeros(num_samples, 2)
+
+        def step(self, x, u, parameters):
+            y = torch.empty_like(x)
+            y[..., 0], y[..., 1] = x[..., 0] + 0.1 * x[..., 1], x[..., 1] + 0.1 * u[..., 0]
+            return y
+
+    with pytest.warns(UserWarning, match="were asked for, got .* of torch.float32; look at the problem's sample"):
+        assert trc.ilqr(Careless(horizon=4), torch.ones(5, 2), torch.zeros(5, 2)).converged.all()
+
+
+@pytest.mark.parametrize("odd", [torch._neg_view, lambda x: torch._efficientzerotensor(x.shape)])
+def test_tensors_without_numbers_of_their_own_go_the_plain_way(odd):
+    problem, u = trc.make_problem("van_der_pol"), torch.ones(3, 4, 1)
+    x = odd(torch.ones(3, 2))
+    assert torch.equal(trc.rollout(problem, x, u), trc.rollout(problem, x + torch.zeros(3, 2), u))
+
+
+def test_hooks_of_the_caller_see_nothing_of_a_trial():
+    problem, u = trc.make_problem("van_der_pol"), torch.ones(3, 4, 1)
+    x = torch.ones(3, 2, requires_grad=True)
+    ask = lambda x: (trc.costate(problem, x, u, torch.zeros(3, 2)).gradient[:, 0] * x).sum()  # noqa: E731
+    checkpoint(ask, x, use_reentrant=False).backward()
+    assert x.grad.isfinite().all()
+
+
+def test_switch_holds_while_another_thread_tries_a_kernel():
+    trying, go_on = threading.Event(), threading.Event()
+
+    def step(problem, x, u, parameters):
+        trying.set()
+        go_on.wait(10)
+        return 0.9 * x + 0.1 * u
+
+    first = threading.Thread(target=trc.rollout, args=(with_step(step), torch.ones(2, 2), torch.ones(2, 3, 1)))
+    first.start()
+    trying.wait(10)
+    switch = accelerate.__globals__["_on"]
+    with trc.accelerate(False):
+        go_on.set()
+        first.join()
+        assert switch == [False]
+    assert switch == [True]
 
 
 # What is kept

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from made_up import with_step
 
 import trc
 from trc.standalone import export_standalone
@@ -70,6 +71,25 @@ def test_compiled_planner_plans_what_the_network_plans(name, tmp_path):
     test_planner_plans_what_the_network_plans(name, tmp_path, compiled=True)
 
 
+@pytest.mark.slow
+def test_compiled_planner_divides_by_zero_and_knows_infinity_as_torch_does(tmp_path):
+    problem = with_step(lambda problem, x, u, p: 0.1 / (1 + 1 / x.clamp(-2, torch.inf)) + 0.1 * u)
+    model = trc.TinyRecursiveControl.create_small(problem=problem, seed=0, initial_scale=1.0).eval()
+    zero = torch.zeros(1, 2)
+    with torch.no_grad():
+        wanted = model(zero, zero)["controls"]
+    found = plans(export_standalone(model, tmp_path), [(([0.0, 0.0], [0.0, 0.0]), {})], compiled=True)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=2e-5)
+
+
+def test_step_that_can_not_be_written_is_refused(tmp_path):
+    problem = with_step(lambda problem, x, u, p: x * x.abs().max())
+    model = trc.TinyRecursiveControl.create_small(problem=problem, seed=0)
+    with pytest.raises(ValueError, match="torch's max is not among the operations that are known"):
+        export_standalone(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_same_network_is_written_with_the_same_bytes(tmp_path):
     one, other = (export_standalone(network("van_der_pol"), tmp_path / name) for name in "ab")
     for name in ("planner.py", "weights.npz"):
@@ -77,16 +97,18 @@ def test_same_network_is_written_with_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("states", "message"),
+    ("states", "options", "message"),
     [
-        (([0.0], [0.0, 0.0]), r"2 numbers each, got shapes \(1,\) and \(2,\)"),
-        (([0.0, float("nan")], [0.0, 0.0]), r"must be finite, got \[ ?0. nan\]"),
+        (([0.0], [0.0, 0.0]), {}, r"2 numbers each, got shapes \(1,\) and \(2,\)"),
+        (([0.0, float("nan")], [0.0, 0.0]), {}, r"must be finite, got \[ ?0. nan\]"),
+        (([0.0, 0.0], [0.0, 0.0]), {"time_remaining": float("nan")}, "states and time must be finite, got .* and nan"),
+        (([0.0, 0.0], [0.0, 0.0]), {"iterations": 1.5}, "iterations must be a whole number, 0 or more, got 1.5"),
     ],
 )
-def test_planner_says_what_is_wrong_with_a_question(states, message, tmp_path):
+def test_planner_says_what_is_wrong_with_a_question(states, options, message, tmp_path):
     folder = export_standalone(network("double_integrator"), tmp_path)
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        plans(folder, [(states, {})], compiled=False)
+        plans(folder, [(states, options)], compiled=False)
     assert re.search(message, failed.value.stderr)
 
 

@@ -7,6 +7,7 @@ import torch
 from trc.problems import rk4
 from trc.problems.van_der_pol import VanDerPol
 
+OUTSIDE, MASK = torch.tensor(0.9), torch.tensor([True, False])  # which someone may change
 NETWORK = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
 
 
@@ -47,6 +48,12 @@ COMPILED = {
         .squeeze(-1)
         .add(0.05 * u)
     ),
+    "linear system that needs pivots": lambda s, x, u, p: (
+        0.1 * torch.linalg.solve(torch.stack((x, torch.ones_like(x)), -1).sub(torch.eye(2, dtype=x.dtype)), x)
+        + 0.05 * u
+    ),
+    "angles": lambda s, x, u, p: torch.remainder(x + 3, 2 * math.pi) - 3 + 0.05 * u % 0.7 + 0.01 * torch.fmod(x, 0.3),
+    "mean, hypot": lambda s, x, u, p: 0.9 * x + 0.05 * torch.hypot(x, u) * x.mean(-1, keepdim=True),
     "substeps": four_substeps,
     "logic": lambda s, x, u, p: x * ((x > 0) & ~(u < 0)).to(x.dtype) + 0.05 * u * torch.sign(x),
 }
@@ -57,7 +64,13 @@ REFUSED = {
         "it looks at values|with a value of each",
     ),
     "branch": (lambda s, x, u, p: x * 0.9 if bool((x > 0).all()) else x * 0.8, "it looks at values|not among the"),
-    "network": (lambda s, x, u, p: x + 0.05 * NETWORK.to(x.dtype)(torch.cat((x, u), -1)), "does not make"),
+    "number from outside": (lambda s, x, u, p: x * OUTSIDE + 0.05 * u, "from outside; make it in the step"),
+    "network": (
+        lambda s, x, u, p: x + 0.05 * NETWORK.to(x.dtype)(torch.cat((x, u), -1)),
+        "from outside; make it in the step",
+    ),
+    "mask from outside": (lambda s, x, u, p: torch.where(MASK, x * 0.9, x) + 0.05 * u, "from outside; make it in"),
+    "arguments far away": (lambda s, x, u, p: x.clamp_(-1e4, 1e4) * 0.9 + 0.05 * u, "it changes its arguments"),
     "random": (lambda s, x, u, p: x * 0.9 + 0.01 * torch.randn_like(x), "it is random|off by"),
     "batch mean": (lambda s, x, u, p: x * 0.9 + 0.05 * u * x.mean(0), "not among the|off by"),
     "an odd operation": (lambda s, x, u, p: x * 0.9 + 0.05 * torch.special.bessel_j0(u), "torch's .*bessel_j0 is not"),

@@ -137,7 +137,7 @@ def check_same_dtype(one: Tensor, one_is: str, other: Tensor, other_is: str) -> 
 
 def all_finite(tensor: Tensor) -> bool:
     """Whether no entry is NaN or infinite; one pass in the usual case, where the sum is finite too."""
-    if tensor.numel() <= FEW:
+    if tensor.numel() <= FEW and not torch._is_zerotensor(tensor):
         return all(map(math.isfinite, tensor.flatten().tolist()))
     tensor = tensor.detach()
     return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())

@@ -4,6 +4,7 @@ What is kept is code that will be run, so the folder has to belong to the user a
 isn't, nothing is kept. A digest guards against damage, not against someone who can write as the user.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -24,11 +25,11 @@ LEVEL = 2
 
 def folder() -> Path | None:
     """Where compiled code is kept; None where it can't be, and each process compiles for itself."""
-    path = Path(os.environ.get(FOLDER) or platformdirs.user_cache_path("trc"))
     try:
+        path = Path(os.environ.get(FOLDER) or platformdirs.user_cache_path("trc")).expanduser()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
-    except OSError:
+    except (OSError, RuntimeError):
         return None
     mine = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o077)
     return path if mine else None
@@ -56,20 +57,17 @@ def _translated(text: str) -> bytes:
     """The code of this processor, as it was kept or anew."""
     made_for = (llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), str(LEVEL))
     place, name = folder(), hashlib.sha256("\n".join((*made_for, text)).encode()).hexdigest()[:32]
-    path = place and place / f"{name}.o"
-    try:
-        digest, found = (whole := path.read_bytes())[:32], whole[32:]
-        if hashlib.sha256(found).digest() == digest:
-            return found
-    except (OSError, AttributeError):
-        pass
+    if place is None:
+        return _translate(text)
+    path = place / f"{name}.o"
+    with contextlib.suppress(OSError):
+        whole = path.read_bytes()
+        if hashlib.sha256(whole[32:]).digest() == whole[:32]:
+            return whole[32:]
     found = _translate(text)
-    try:
-        if path is not None:
-            with writing(path) as file:
-                file.write(hashlib.sha256(found).digest() + found)
-    except OSError:  # a full disk, a folder that can't be written: it is compiled again next time
-        pass
+    # a full disk, a folder that can't be written: it is compiled again next time
+    with contextlib.suppress(OSError), writing(path) as file:
+        file.write(hashlib.sha256(found).digest() + found)
     return found
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 #: Operations on numbers by torch's name, with LLVM's instruction, which follows from the kind of the operation.
-INSTRUCTIONS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+INSTRUCTIONS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "fmod": "frem"}
 INTRINSICS = {name: name for name in "sqrt exp log sin cos tan asin acos atan sinh cosh tanh floor ceil".split()}
 INTRINSICS |= {"abs": "fabs", "pow": "pow", "atan2": "atan2"}
 COMPARISONS = {"gt": "ogt", "ge": "oge", "lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}
@@ -35,6 +35,18 @@ def _reduce(
         x = functools.reduce(operation, x.unbind(dim))
         x = x.unsqueeze(dim) if keepdim else x
     return x
+
+
+def _mean(x: Tensor, dims: Sequence[int] | None = None, keepdim: bool = False, **_: Any) -> Tensor:
+    total = _reduce(torch.add, x, dims, keepdim)
+    return total / (x.numel() / total.numel())
+
+
+def _remainder(x: Tensor, y: Any) -> Tensor:
+    """As :func:`torch.fmod`, but with the sign of `y`."""
+    y = torch.full_like(x, y) if isinstance(y, int | float) else y
+    rest = torch.fmod(x, y)
+    return torch.where((rest != 0) & ((rest < 0) ^ (y < 0)), rest + y, rest)
 
 
 def _larger(x: Tensor, y: Tensor) -> Tensor:
@@ -69,25 +81,34 @@ def _over(x: Tensor) -> Tensor:
 
 
 def _solve(A: Tensor, b: Tensor, **_: Any) -> tuple[Tensor, ...]:
-    """Elimination without exchange of rows, which is all that a positive definite matrix needs, and its factors."""
+    """Elimination, the row of the largest pivot first; in place of its factors the matrix, for its derivative."""
+    if b.ndim < A.ndim:  # one vector
+        x, *rest = _solve(A, b.unsqueeze(-1))
+        return x.squeeze(-1), *rest
     rows, b = [list(row.unbind(-1)) for row in A.unbind(-2)], list(b.unbind(-2))
     size = len(rows)
     for k in range(size):
         for i in range(k + 1, size):
+            larger = rows[i][k].abs() > rows[k][k].abs()
+            pairs = list(zip(rows[k], rows[i], strict=True))
+            rows[k] = [torch.where(larger, y, x) for x, y in pairs]
+            rows[i] = [torch.where(larger, x, y) for x, y in pairs]
+            each = larger.unsqueeze(-1)
+            b[k], b[i] = torch.where(each, b[i], b[k]), torch.where(each, b[k], b[i])
+        for i in range(k + 1, size):
             factor = rows[i][k] / rows[k][k]
-            rest = [x - factor * y for x, y in zip(rows[i][k + 1 :], rows[k][k + 1 :], strict=True)]
-            rows[i] = [*rows[i][:k], factor, *rest]
+            rows[i] = [x - factor * y for x, y in zip(rows[i], rows[k], strict=True)]
             b[i] = b[i] - factor.unsqueeze(-1) * b[k]
     for k in reversed(range(size)):
         for i in range(k + 1, size):
             b[k] = b[k] - rows[k][i].unsqueeze(-1) * b[i]
         b[k] = b[k] / rows[k][k].unsqueeze(-1)
     pivots = torch.zeros(A.shape[:-1], dtype=torch.int32)
-    return torch.stack(b, -2), torch.stack([torch.stack(row, -1) for row in rows], -2), pivots, pivots[..., 0]
+    return torch.stack(b, -2), A, pivots, pivots[..., 0]
 
 
-def _solve_factored(LU: Tensor, _: Tensor, b: Tensor, left: bool = True, adjoint: bool = False) -> Tensor:
-    A = (LU.tril(-1) + torch.eye(LU.shape[-1])) @ LU.triu()
+def _solve_again(A: Tensor, _: Tensor, b: Tensor, left: bool = True, adjoint: bool = False) -> Tensor:
+    """For another right side, with the matrix that :func:`_solve` gave in place of its factors."""
     A, b = A.mT if adjoint == left else A, b if left else b.mT
     x, *_ = _solve(A, b)
     return x if left else x.mT
@@ -143,6 +164,7 @@ def _eigenvalues(A: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
 #: Operations in terms of others, where torch doesn't say how.
 RULES: dict[str, Callable[..., Any]] = {
     "sum": functools.partial(_reduce, torch.add),
+    "mean": _mean,
     "amax": functools.partial(_reduce, _larger),
     "amin": functools.partial(_reduce, _smaller),
     "maximum": _larger,
@@ -150,10 +172,12 @@ RULES: dict[str, Callable[..., Any]] = {
     "clamp": _clamp,
     "clamp_min": _clamp,
     "clamp_max": lambda x, high: _clamp(x, None, high),
+    "remainder": _remainder,
+    "hypot": lambda x, y: (x * x + y * y).sqrt(),
     "relu": lambda x: _clamp(x, 0.0),
     "sign": _sign,
     "sgn": _sign,
-    "neg": lambda x: torch.zeros_like(x) - x,
+    "neg": lambda x: x * -1.0,  # of zero, too
     "mm": _product,
     "bmm": _product,
     "addmm": _add_product,
@@ -173,5 +197,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "linalg_cholesky_ex": _cholesky,
     "cholesky_solve": _cholesky_solve,
     "_linalg_solve_ex": _solve,
-    "linalg_lu_solve": _solve_factored,
+    "linalg_lu_solve": _solve_again,
 }

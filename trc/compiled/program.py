@@ -81,7 +81,7 @@ class Program:
         compiled = self._compiled.get(lanes.count) or self._compile(lanes)
         place, _ = a.buffer_info()
         threads = min(torch.get_num_threads(), -(-batch // ENOUGH))
-        own = torch.empty(threads, lanes.count * (self._once + T * self._each_time), dtype=self._dtype)
+        own = torch.empty(threads, lanes.count * (self._once + T * self._each_time), dtype=self._dtype, device="cpu")
         if threads == 1:
             compiled(place, own.data_ptr())
             return

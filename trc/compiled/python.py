@@ -1,5 +1,6 @@
 """A step that is recorded, as Python on single numbers, for those who compile it otherwise."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -26,7 +27,7 @@ def python(step: Step, shapes: Shapes, wanted: Mapping[str, tuple[int]], dtype: 
         if place in names:
             continue
         if (value := recording.value(place)) is not None:
-            names[place] = f"number({value!r})"
+            names[place] = f"number({value!r})" if math.isfinite(value) else f"number(float('{value}'))"
             continue
         lines.append(f"v{place} = {_operation(recording, place, names)}")
         names[place] = f"v{place}"

@@ -19,7 +19,7 @@ from .operations import ARITHMETIC, FILLS, KNOWN, MOVES, RULES, TRUTHS
 Place = int
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """Why a function can't be recorded."""
 
 
@@ -152,11 +152,11 @@ class Recording(TorchDispatchMode):
         return found
 
     def _as_numbers(self, tensor: Tensor) -> Numbers:
-        """An argument, or what was computed of constants; only whole numbers, such as indices, may be from outside."""
+        """An argument, or what was computed of constants; only whole numbers, as indices are, may be from outside."""
         if isinstance(tensor, Numbers):
             return tensor
-        if tensor.is_floating_point() and tensor.ndim:
-            raise Refused("it uses a tensor that it does not make")
+        if tensor.is_floating_point() or tensor.dtype == torch.bool:
+            raise Refused("it uses a tensor from outside; make it in the step, or make it a parameter of the problem")
         return self._constants(tensor)
 
     def _constants(self, tensor: Tensor) -> Numbers:
@@ -166,7 +166,7 @@ class Recording(TorchDispatchMode):
     def _values(self, numbers: Numbers) -> Tensor:
         values = [self.value(place) for place in entries(numbers)]
         if None in values:
-            raise Refused("it looks at values")
+            raise Refused("it looks at values; torch.where chooses without looking")
         return torch.tensor(values, dtype=torch.float64).reshape(numbers.shape).to(numbers.dtype)
 
     def _compute(self, operation: Any, args: Any, kwargs: Any) -> Any:

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from .operations import COMPARISONS, INSTRUCTIONS, INTRINSICS, LOGIC
-from .record import Place, Recording, entries
+from .record import Place, Recording, Refused, entries
 
 Shapes = Mapping[str, tuple[int, ...]]
 Step = Callable[..., Mapping[str, Tensor]]
+
+#: Operations of a step: LLVM takes some seconds for so many, and longer for each the more there are.
+LONGEST = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +130,19 @@ def record(step: Step, shapes: Shapes, wanted: Shapes, dtype: torch.dtype) -> Re
     """Run a step once, of one instance, and note what it does to inputs of such shapes."""
     recording = Recording(dtype)
     given = {name: recording.inputs(1, *shape) for name, shape in shapes.items()}
+    inputs = {name: entries(tensor) for name, tensor in given.items()}
     with recording:
         found = step(**given)
         found = {name: found[name].expand(1, *shape) for name, shape in wanted.items() if name in found}
-    return Recorded(recording, *({name: entries(tensor) for name, tensor in each.items()} for each in (given, found)))
+    if any(entries(tensor) != inputs[name] for name, tensor in given.items()):
+        raise Refused("it changes its arguments; let it make new tensors")
+    results = {name: entries(tensor) for name, tensor in found.items()}
+    length = len(recording.needed(place for places in results.values() for place in places))
+    if length > LONGEST:
+        raise Refused(
+            f"it is {length:,} operations long, more than the {LONGEST:,} that are compiled in reasonable time"
+        )
+    return Recorded(recording, inputs, results)
 
 
 class _Writer:

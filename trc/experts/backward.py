@@ -40,7 +40,7 @@ def box_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor
         return slope, 1 - (((d <= low) & (slope > 0)) | ((d >= high) & (slope < 0))).to(g)
 
     d = -_solve_free(H, g, torch.ones_like(g)).clamp(low, high)
-    for _ in range(4 * g.shape[-2]):  # until the active set is found
+    for _ in range(4 * g.shape[-2]):  # a fixed number, so that the loop can be recorded; two are mostly enough
         d = (d - _solve_free(H, *slope_and_free(d))).clamp(low, high)
     return d, slope_and_free(d)[1]
 

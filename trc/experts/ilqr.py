@@ -31,6 +31,13 @@ DAMPING = {"first": 2e-3, "least": 2e-6, "most": 2e10}
 STEP_SIZES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 
 
+def next_damping(damping: Tensor, improved: Tensor) -> Tensor:
+    """A tenth of it after an improvement, ten times as much without one."""
+    more = torch.where(damping > 0, damping * 10, DAMPING["first"])
+    less = torch.where(damping > DAMPING["least"], damping / 10, 0.0)
+    return torch.where(improved, less, more)
+
+
 @dataclass
 class _Iterate:
     """The current trajectory of the instances that are still being improved."""
@@ -195,10 +202,7 @@ def plain_improve(
             problem, now, active, current, goal, policy, change_each(given, lambda value, some=going: value[some])
         )
         iterations[active] += 1
-        before = damping[active]
-        more = torch.where(before > 0, before * 10, DAMPING["first"])
-        less = torch.where(before > DAMPING["least"], before / 10, 0.0)
-        damping[active] = torch.where(improved, less, more)
+        damping[active] = next_damping(damping[active], improved)
     return now.states, now.controls, now.cost, residual, iterations
 
 

@@ -15,7 +15,7 @@ from ..compiled import Scan
 from ..problems import Problem
 from ..simulation.kernels import at_the_end, by_name, differentiated
 from .backward import one_step_back
-from .ilqr import DAMPING, ROUNDING, STEP_SIZES
+from .ilqr import DAMPING, ROUNDING, STEP_SIZES, next_damping
 
 
 class Search:
@@ -97,8 +97,6 @@ class Search:
         # near the end an improvement is smaller than the rounding of the cost; the residual judges such a step
         won = active & (fresh | (trial < cost * (1 + ROUNDING)))
         turned = active & (won | (size == STEP_SIZES[-1]))
-        more = torch.where(damping > 0, damping * 10, DAMPING["first"])
-        less = torch.where(damping > DAMPING["least"], damping / 10, 0.0)
         smaller = torch.ones_like(size)
         for larger, next_one in itertools.pairwise(STEP_SIZES):
             smaller = torch.where(size == larger, next_one, smaller)
@@ -108,7 +106,7 @@ class Search:
             "last": torch.where(won, x, last),
             "won": won.to(x.dtype),
             "turned": turned.to(x.dtype),
-            "damping": torch.where(turned & ~fresh, torch.where(won, less, more), damping),
+            "damping": torch.where(turned & ~fresh, next_damping(damping, won), damping),
             "iterations": iterations + turned.to(x.dtype),
             "size": torch.where(turned | ~active, 1.0, smaller),
         }

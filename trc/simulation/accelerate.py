@@ -3,7 +3,7 @@
 Each operation has a plain twin in torch that a reader follows and that is always right. A *kernel* is a faster way to
 the same numbers; ``@kernel("states", trial)`` registers what makes one for a problem. The door takes it where nothing
 forbids it: it is switched on, torch is in no mode that a kernel can't see, and on the trial's inputs it gave the plain
-twin's numbers. A kernel that does not is refused with one warning, and the plain twin is used.
+twin's numbers. A kernel that does not, or can't be tried, is refused with one warning, and the plain twin is used.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..common.registry import Registry
@@ -53,6 +54,8 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 #: Seconds after which it is said that something is compiled.
 PATIENCE = 1.0
 
+_trial = threading.local()  # in the thread that tries a kernel, what is asked for goes the plain way
+
 _on = [os.environ.get("TRC_ACCELERATE", "1") not in ("0", "false", "no")]
 
 
@@ -85,15 +88,25 @@ def run(
     dtype, fast = tensors[0].dtype, None
     if _on[0] and operation in KERNELS and dtype in TOLERANCE and all(map(is_ordinary, seen)) and not is_watched():
         key = ("kernel", operation, dtype)
-        fast = problem.cache[key] if key in problem.cache else _trusted(operation, plain, problem, dtype)
-    return (fast or plain)(problem, *tensors, parameters=parameters, **options)
+        if key not in problem.cache:
+            # in a thread of its own, where none of the caller's modes and hooks of torch is in force
+            maker = threading.Thread(target=_try_kernel, args=(operation, plain, problem, dtype), daemon=True)
+            maker.start()
+            maker.join()
+        fast = problem.cache[key]
+    found = (fast or plain)(problem, *tensors, parameters=parameters, **options)
+    if fast is None and (why := problem.cache.pop(("refused", operation, dtype), "")):
+        slower = "plain torch gives the same numbers, more slowly"
+        warnings.warn(f"the kernel of {operation} for {problem.name} is not used: {why}; {slower}.", stacklevel=2)
+    return found
 
 
 def is_ordinary(tensor: Tensor) -> bool:
     """Whether a tensor is one of torch's own in the processor's memory, and no transformation's."""
     kind = type(tensor)
+    known = (kind is Tensor or kind is torch.nn.Parameter) and tensor.is_cpu
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return (kind is Tensor or kind is torch.nn.Parameter) and tensor.is_cpu and not wrapped(tensor)
+    return known and not (wrapped(tensor) or tensor.is_neg() or torch._is_zerotensor(tensor))
 
 
 def is_watched() -> bool:
@@ -104,31 +117,39 @@ def is_watched() -> bool:
         or torch.is_autocast_enabled("cpu")
         or torch._C._functorch.maybe_current_level() is not None
         or _get_current_dispatch_mode() is not None
+        or getattr(_trial, "on", False)
+        or (torch._C._len_torch_function_stack() > 0 and not _only_a_device())
     )
 
 
-@torch.inference_mode(False)
-def _trusted(operation: str, plain: Operation, problem: Problem, dtype: torch.dtype) -> Operation | None:
-    """The problem's kernel, made and tried once, or None."""
+def _only_a_device() -> bool:
+    """Whether nothing is asked of torch's functions but where new tensors shall be."""
+    modes = (torch._C._get_function_stack_at(i) for i in range(torch._C._len_torch_function_stack()))
+    return all(isinstance(mode, DeviceContext) for mode in modes)
+
+
+def _try_kernel(operation: str, plain: Operation, problem: Problem, dtype: torch.dtype) -> None:
+    """Make the problem's kernel and try it, once: its cache gets it, or None and what is wrong with it."""
+    _trial.on, kernel = True, None
     wanted, wrong = _wanted(operation, plain, problem, dtype)
-    kernel = None
-    if wanted:
+    if not wrong:
         try:
-            with _telling(f"compiling {operation} for {problem.name}, once on this machine ..."):
+            with _telling(f"compiling {operation} for {problem.name} ..."):
                 kernel = KERNELS[operation](problem, dtype)
                 wrong = "" if kernel is None else _difference(operation, kernel, problem, dtype, wanted)
         except Exception as error:  # no compiler, for example; whatever a kernel raises, the plain way is right
             wrong = f"it raises {_said(error)}"
-    if wrong:
-        warnings.warn(f"the kernel of {operation} for {problem.name} is not used: {wrong}.", stacklevel=4)
-    problem.cache["kernel", operation, dtype] = found = None if wrong else kernel
-    return found
+    problem.cache["refused", operation, dtype] = wrong
+    problem.cache["kernel", operation, dtype] = None if wrong else kernel
 
 
 def _cases(operation: str, problem: Problem, dtype: torch.dtype) -> Iterator[tuple[tuple[Tensor, ...], dict[str, Any]]]:
     """Many instances with the problem's parameters, and a few with values of their own, which go other ways."""
     trial = TRIALS[operation]
     tensors = trial.inputs(problem, dtype)
+    if wrong := [tensor for tensor in tensors if tensor.dtype != dtype or tensor.shape[-2] != TRIED]:
+        got = f"{list(wrong[0].shape)} of {wrong[0].dtype}"
+        raise TypeError(f"{TRIED} instances of {dtype} were asked for, got {got}; look at the problem's sample")
     yield tensors, {"parameters": problem.parameters, **trial.options}
     factors = torch.linspace(0.9, 1.1, FEW, dtype=dtype)
     parameters = {name: value * factors for name, value in problem.parameters.items()}
@@ -154,17 +175,14 @@ def _said(error: Exception) -> str:
 def _wanted(
     operation: str, plain: Operation, problem: Problem, dtype: torch.dtype
 ) -> tuple[list[tuple[Tensor, ...]], str]:
-    """What the plain twin gives in each case; nothing where it raises, and why, unless whoever asks will see that."""
+    """What the plain twin gives in each case; or why it gives nothing."""
     found: list[tuple[Tensor, ...]] = []
-    with accelerate(False):
+    try:
         for tensors, options in _cases(operation, problem, dtype):
-            try:
-                found.append(tuple(plain(problem, *tensors, **options)))
-            except (ValueError, TypeError, RuntimeError) as error:
-                return (
-                    [],
-                    f"with a value of each parameter for every instance it raises {_said(error)}" if found else "",
-                )
+            found.append(tuple(plain(problem, *tensors, **options)))
+    except Exception as error:  # a step that always fails says so where it is asked
+        cases = "a value of each parameter for every instance" if found else "the inputs of its trial"
+        return [], f"with {cases} the plain way raises {_said(error)}"
     return found, ""
 
 

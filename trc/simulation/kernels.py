@@ -41,7 +41,7 @@ def packed(problem: Problem, parameters: Parameters, like: Tensor) -> Tensor:
 @functools.lru_cache(100)
 def row(values: tuple[float, ...], dtype: torch.dtype) -> Tensor:
     """Numbers as a tensor that nobody writes to, the same one for the same numbers."""
-    return torch.tensor(values, dtype=dtype)
+    return torch.tensor(values, dtype=dtype, device="cpu")
 
 
 def together(tensor: Tensor) -> Tensor:

@@ -16,10 +16,10 @@ from ..problems import Problem
 BEGIN, END, REST = "# --- what follows", "# --- the same for", "# --- what stands"
 
 #: What a step may call, by the name that :mod:`math` gives it.
-FUNCTIONS = sorted({"fabs" if name == "abs" else name for name in INTRINSICS})
+FUNCTIONS = sorted({"fabs" if name == "abs" else name for name in [*INTRINSICS, "fmod"]})
 
 #: Kinds of feedback that the planner knows.
-FEEDBACK = {"none": False, "error": True}
+FEEDBACK = ("none", "error")
 
 
 def export_standalone(model: TinyRecursiveControl, folder: str | Path) -> Path:
@@ -83,7 +83,7 @@ def _step(problem: Problem | None, needed: bool) -> list[str]:
         "number = np.float32",
         "",
         "",
-        "@njit(cache=True)",
+        '@njit(cache=True, error_model="numpy")',  # which divides by zero as torch does
         "def step(x, u, following):",
         '    """One step of the dynamics, from `x` under `u`."""',
     ]

@@ -3,8 +3,8 @@
     planner = Planner()
     controls = planner(state, target)  # [T, m]
 
-NumPy and numba are all it needs. The first plan compiles, which takes some seconds; what is compiled is kept beside
-this file. Written by ``trc export --standalone``; the weights lie in ``weights.npz`` beside it.
+NumPy and numba are all it needs. The first plan compiles, which takes some tens of seconds; what is compiled is kept
+beside this file. Written by ``trc export --standalone``; the weights lie in ``weights.npz`` beside it.
 """
 
 from math import exp, sqrt, tanh  # noqa: F401
@@ -24,7 +24,7 @@ ATTENTION, SWIGLU, RMS, NORM_FIRST, TWO_LEVELS, RESIDUAL, FEEDBACK = True, False
 ROOT = float(np.finfo(np.float32).eps)  # what RMSNorm adds
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def step(x, u, following):
     """One step of the dynamics, from `x` under `u`."""
     following[0] = x[0] + x[1]

@@ -151,8 +151,10 @@ class Planner:
         state, target = (np.ascontiguousarray(one, np.float32) for one in (state, target))
         if state.shape != (N,) or target.shape != (N,):
             raise ValueError(f"state and target have {N} numbers each, got shapes {state.shape} and {target.shape}.")
-        if not np.isfinite(state.sum() + target.sum()):
-            raise ValueError(f"state and target must be finite, got {state} and {target}.")
+        if not (np.isfinite(state).all() and np.isfinite(target).all() and np.isfinite(time_remaining)):
+            raise ValueError(f"states and time must be finite, got {state}, {target} and {time_remaining}.")
+        if iterations != int(iterations) or iterations < 0:
+            raise ValueError(f"iterations must be a whole number, 0 or more, got {iterations}.")
         controls = np.empty((T, M), np.float32)
         plan(self.weights, state, target, np.float32(time_remaining), iterations, controls)
         return controls
