@@ -100,7 +100,7 @@ def sqp(problem: trc.Problem) -> Solve:
     return by_casadi(problem, "sqpmethod", **SQP, **GENERATED)
 
 
-def crocoddyl(problem: trc.Problem, feasible: bool) -> Solve:
+def crocoddyl(problem: trc.Problem, fddp: bool) -> Solve:
     """Crocoddyl's box-constrained DDP, or FDDP, with a compiled model (Mastalli et al., 2020; 2022)."""
     prefix = Path(str(distribution("libcrocoddyl").locate_file("cmeel.prefix")))
     include = [f"-I{prefix / 'include'}", f"-I{prefix / 'include' / 'eigen3'}"]
@@ -129,7 +129,7 @@ def crocoddyl(problem: trc.Problem, feasible: bool) -> Solve:
     dynamics = [problem.parameters.get("mu", 0.0), spring, problem.dt, *problem.control_low, *problem.control_high]
     weights = (np.ravel(getattr(problem.cost, name)) for name in ("Q", "R", "Q_final"))
     given = np.concatenate((dynamics, *weights))
-    solver = loaded.make(at(given), problem.horizon, 1e-6, int(feasible))
+    solver = loaded.make(at(given), problem.horizon, 1e-9, int(not fddp))
 
     def solve(initial: ndarray, target: ndarray, states: ndarray, controls: ndarray) -> ndarray:
         found = controls.copy()
@@ -139,34 +139,39 @@ def crocoddyl(problem: trc.Problem, feasible: bool) -> Solve:
     return solve
 
 
-def matrices(problem: trc.Problem) -> tuple[Stages, dict[str, casadi.Function]]:
-    """A linear problem as functions of its parameters: Hessian and gradient of the cost, equations and their right."""
-    stages = Stages(problem)
-    x, f, g, p = (stages.program[name] for name in "xfgp")
-    H, slope = casadi.hessian(f, x)
-    zero = casadi.substitute([slope, g], [x], [casadi.SX.zeros(x.shape)])
-    return stages, {
-        "H": casadi.Function("H", [], [H])()["o0"].sparse(),
-        "A": casadi.Function("A", [], [casadi.jacobian(g, x)])()["o0"].sparse(),
-        "linear": casadi.Function("linear", [p], [zero[0]]),
-        "right": casadi.Function("right", [p], [-zero[1]]),
-    }
+class Quadratic:
+    """A linear problem as matrices; gradient of the cost and right side of the equations are linear in its states."""
+
+    def __init__(self, problem: trc.Problem) -> None:
+        self.stages = Stages(problem)
+        x, f, g, p = (self.stages.program[name] for name in "xfgp")
+        H, slope = casadi.hessian(f, x)
+        zero = casadi.substitute([slope, g], [x], [casadi.SX.zeros(x.shape)])
+        found = casadi.Function(
+            "matrices", [], [H, casadi.jacobian(g, x), *(casadi.jacobian(one, p) for one in zero)]
+        )()
+        self.H, self.A = (sparse.csc_matrix(found[f"o{i}"].sparse()) for i in (0, 1))
+        self._linear, right = (np.array(found[f"o{i}"]) for i in (2, 3))
+        self._right = -right
+
+    def vectors(self, initial: ndarray, target: ndarray) -> tuple[ndarray, ndarray]:
+        """Gradient of the cost, and right side of the equations."""
+        p = np.concatenate((initial, target))
+        return self._linear @ p, self._right @ p
 
 
 def piqp(problem: trc.Problem) -> Solve:
     """PIQP, a proximal interior-point method (Schwan et al., 2023); only numbers that change are handed in again."""
     import piqp
 
-    stages, parts = matrices(problem)
-    H, A = (sparse.csc_matrix(parts[name]) for name in "HA")
-    solver = piqp.SparseSolver()
+    program, solver = Quadratic(problem), piqp.SparseSolver()
+    stages, (size, equations) = program.stages, program.A.T.shape
     solver.settings.eps_abs = solver.settings.eps_rel = 1e-9
-    zero, right = np.zeros(H.shape[0]), np.zeros(A.shape[0])
-    solver.setup(H, zero, A, right, None, None, None, stages.low, stages.high)
+    unknown, right = np.zeros(size), np.zeros(equations)
+    solver.setup(program.H, unknown, program.A, right, None, None, None, stages.low, stages.high)
 
     def solve(initial: ndarray, target: ndarray, states: ndarray, controls: ndarray) -> ndarray:
-        p = np.concatenate((initial, target))
-        linear, right = (np.array(parts[name](p))[:, 0] for name in ("linear", "right"))
+        linear, right = program.vectors(initial, target)
         solver.update(c=linear, b=right)
         solver.solve()
         return stages.controls(np.array(solver.result.x))
@@ -178,18 +183,16 @@ def osqp(problem: trc.Problem) -> Solve:
     """OSQP, an operator-splitting method (Stellato et al., 2020), polished; warm from the start."""
     import osqp
 
-    stages, parts = matrices(problem)
-    H, A = (sparse.csc_matrix(parts[name]) for name in "HA")
-    whole = sparse.vstack((A, sparse.eye(H.shape[0]))).tocsc()
-    solver = osqp.OSQP()
-    edges = np.zeros(A.shape[0])
+    program, solver = Quadratic(problem), osqp.OSQP()
+    stages, (size, equations) = program.stages, program.A.T.shape
+    whole = sparse.vstack((program.A, sparse.eye(size))).tocsc()
+    edges = np.zeros(equations)
     low, high = np.concatenate((edges, stages.low)), np.concatenate((edges, stages.high))
     effort = {"eps_abs": 1e-7, "eps_rel": 1e-7, "max_iter": 100_000, "polishing": True}
-    solver.setup(sparse.triu(H).tocsc(), np.zeros(H.shape[0]), whole, low, high, verbose=False, **effort)
+    solver.setup(sparse.triu(program.H).tocsc(), np.zeros(size), whole, low, high, verbose=False, **effort)
 
     def solve(initial: ndarray, target: ndarray, states: ndarray, controls: ndarray) -> ndarray:
-        p = np.concatenate((initial, target))
-        linear, right = (np.array(parts[name](p))[:, 0] for name in ("linear", "right"))
+        linear, right = program.vectors(initial, target)
         solver.update(q=linear, l=np.concatenate((right, stages.low)), u=np.concatenate((right, stages.high)))
         solver.warm_start(x=stages.pack(states, controls))
         return stages.controls(np.array(solver.solve().x))
@@ -200,19 +203,21 @@ def osqp(problem: trc.Problem) -> Solve:
 #: The solvers of each problem by the name that the table shows.
 SOLVERS: dict[str, dict[str, Callable[[trc.Problem], Solve]]] = {
     "van_der_pol": {
-        "crocoddyl BoxDDP": partial(crocoddyl, feasible=True),
-        "crocoddyl BoxFDDP": partial(crocoddyl, feasible=False),
+        "crocoddyl BoxDDP": partial(crocoddyl, fddp=False),
+        "crocoddyl BoxFDDP": partial(crocoddyl, fddp=True),
         "fatrop": fatrop,
         "SQP, HPIPM": sqp,
         "IPOPT, generated code": partial(ipopt, generated=True),
         "IPOPT": partial(ipopt, generated=False),
     },
     "double_integrator": {
-        "crocoddyl BoxDDP": partial(crocoddyl, feasible=True),
-        "crocoddyl BoxFDDP": partial(crocoddyl, feasible=False),
+        "crocoddyl BoxDDP": partial(crocoddyl, fddp=False),
+        "crocoddyl BoxFDDP": partial(crocoddyl, fddp=True),
         "PIQP": piqp,
         "OSQP": osqp,
         "fatrop": fatrop,
+        "SQP, HPIPM": sqp,
         "IPOPT, generated code": partial(ipopt, generated=True),
+        "IPOPT": partial(ipopt, generated=False),
     },
 }
