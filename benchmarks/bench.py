@@ -1,21 +1,19 @@
 """What things cost, each beside what a reader would compare it with: `make bench`; solvers race in `make peers`.
 
-The two sides of a race run in turn, on one thread; what counts is the ratio within a repeat. Times are those
-of the machine at hand, ratios should hold on others. Beside the races: the memory of the adjoint (on Linux), and the
+The two sides of a race run in turn, on one thread; what counts is the ratio within a repeat. Times are those of the
+machine at hand. Beside the races: the first solve in a process, what a rollout keeps for its gradient, and the
 agreement of the teachers with an interior-point solver.
 """
 
 import argparse
 import itertools
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -108,38 +106,24 @@ METHODS = {"trc": trc.rollout, AUTOGRAD: step_by_step}
 OPERATIONS = {"1 Runge-Kutta step": VanDerPol, "4 Runge-Kutta steps": Substeps}
 
 
-def peak_memory(method: str, operations: str, batch: int, horizon: int) -> float:
-    """MiB that one rollout with its gradient adds to a process of its own."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_added_memory, (method, operations, batch, horizon))
+def kept_memory(method: str, operations: str, batch: int, horizon: int) -> float:
+    """MiB of what a rollout keeps until its gradient is asked for."""
+    problem, kept = OPERATIONS[operations](horizon=horizon), {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    controls = torch.zeros(batch, horizon, 1, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        states = METHODS[method](problem, draw(problem, batch, torch.float32)[0], controls)
+    return sum(kept.values()) / 2**20 if states.requires_grad else 0.0
 
 
-def _added_memory(method: str, operations: str, batch: int, horizon: int) -> float:
-    torch.set_num_threads(1)
-    problem = OPERATIONS[operations](horizon=horizon)
-
-    def once(batch: int) -> None:
-        gradient(METHODS[method], problem, draw(problem, batch, torch.float32)[0], torch.zeros(batch, horizon, 1))
-
-    once(2)  # what is loaded and compiled at first use does not count
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    before = _status("VmRSS")
-    once(batch)
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(field: str) -> int:
-    """A field of this process, in KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
-def measure_memory(repeats: int) -> pd.DataFrame:
+def measure_memory() -> pd.DataFrame:
     cases = list(itertools.product(METHODS, OPERATIONS, [(4096, 100), (8192, 100), (4096, 200)]))
-    rows = []
-    for method, operations, size in tqdm(cases, desc="memory", unit="case"):
-        mebibytes = [peak_memory(method, operations, *size) for _ in range(repeats)]
-        rows.append((method, operations, *size, statistics.median(mebibytes)))
+    rows = [(method, operations, *size, kept_memory(method, operations, *size)) for method, operations, size in cases]
     return pd.DataFrame(rows, columns=["method", "operations", "batch", "horizon", "mebibytes"])
 
 
@@ -192,14 +176,12 @@ def main() -> None:
     first = measure_first(5)
     print(first.to_string(index=False, float_format="{:.2f}".format))
     write_table(first, folder / "first.csv")
-    if sys.platform == "linux":
-        memory = measure_memory(3)
-        print(memory.to_string(index=False, float_format="{:.0f}".format))
-        write_table(memory, folder / "memory.csv")
+    memory = measure_memory()
+    print(memory.to_string(index=False, float_format="{:.1f}".format))
     agreement = measure_agreement(INSTANCES)
     print(agreement.to_string(index=False, float_format="{:.1e}".format))
     parameters = vars(options) | {"seed": SEED, "instances": INSTANCES, "threads": 1}
-    record.write({"agreement": agreement}, parameters=parameters)
+    record.write({"agreement": agreement, "memory": memory}, parameters=parameters)
     print(f"written to {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}")
 
 

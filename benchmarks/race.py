@@ -23,7 +23,6 @@ class Race:
     ours: Callable[[], object]
     other: Callable[[], object] | None = None  # none where only our time is of interest
     rival: str = ""  # what `other` is
-    other_batch: int | None = None  # instances that `other` treats in a call, where they differ
 
 
 def run_races(races: Sequence[Race], repeats: int) -> pd.DataFrame:
@@ -33,7 +32,7 @@ def run_races(races: Sequence[Race], repeats: int) -> pd.DataFrame:
         key = {name: getattr(race, name) for name in KEY}
         sides = [("trc", race.ours, race.batch)]
         if race.other is not None:
-            sides.append(("rival", race.other, race.other_batch or race.batch))
+            sides.append(("rival", race.other, race.batch))
         calls = {side: max(1, round(SHORTEST / min(timed(call), timed(call)))) for side, call, _ in sides}
         for repeat in range(repeats):
             for side, call, batch in sides:

@@ -22,13 +22,13 @@ def test_ratios_are_those_of_the_turns_per_instance():
 
 def test_sides_take_turns(monkeypatch):
     order = []
-    both = race.Race("t", "p", 4, lambda: order.append("trc"), lambda: order.append("rival"), "r", 2)
+    both = race.Race("t", "p", 4, lambda: order.append("trc"), lambda: order.append("rival"), "r")
     alone = race.Race("t", "q", 4, lambda: order.append("alone"))
     monkeypatch.setattr(race, "SHORTEST", 0)
     timings = race.run_races([both, alone], 2)
     assert order == [*["trc"] * 2, *["rival"] * 2, *["trc", "rival"] * 2, *["alone"] * 4]  # two calls each to warm up
     assert list(timings["repeat"]) == [0, 0, 1, 1, 0, 1]
-    assert (timings["per_instance"] * timings["side"].map({"trc": 4, "rival": 2})).tolist() == pytest.approx(
+    assert (timings["per_instance"] * timings["side"].map({"trc": 4, "rival": 4})).tolist() == pytest.approx(
         timings["seconds"].tolist()
     )
     assert race.summarise(timings)["ratio"].notna().tolist() == [True, False]
