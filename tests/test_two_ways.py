@@ -57,7 +57,10 @@ def test_simulations_costates_and_gradients_are_the_same(name, dtype, tolerance,
         found |= {field.name: getattr(told, field.name) for field in fields(told)}
         return problem, {key: value.detach() for key, value in (found | {"states": states, "A_0": A, "B_0": B}).items()}
 
-    same(*both_ways(ask), tolerance)
+    ours, theirs = both_ways(ask)
+    if name == "van_der_pol":  # additions, products and quotients alone
+        assert torch.equal(ours["states"], theirs["states"])
+    same(ours, theirs, tolerance)
 
 
 @each_problem
