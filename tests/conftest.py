@@ -1,5 +1,8 @@
 """Shared by all tests: the problems, and instances of them."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,6 +10,9 @@ import trc
 from trc.artifact.presets import PAPER_PROBLEMS
 from trc.model.feedback import FEEDBACKS
 from trc.training import LOSSES, SCHEDULES
+
+# what is compiled for tests is kept beside what is built, not among the user's own
+os.environ.setdefault("TRC_CACHE_DIR", str(Path(__file__).parents[1] / "_build" / "compiled"))
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,7 @@ class Program:
         return self._compiled[lanes.count]
 
     def run(self, batch: int, T: int, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-        """Run it for a batch, on as many threads as torch has; what is wanted is written.
+        """Run it for a batch and T ≥ 1 steps, on as many threads as torch has; what is wanted is written.
 
         Arrays are ``[B, …]``, and ``[T, B, …]`` where there is something at each time, with any strides over both, but
         what belongs to one instance at one time lies together.
@@ -107,6 +107,7 @@ def scanned(scan: Scan, dtype: torch.dtype, given: list[str] | None = None, want
     loop = Loop(scan, dtype)
 
     def main(lanes: Lanes) -> list[str]:
+        # while there are instances: hold the next, one a lane; take what is given of them; scan; give what is wanted
         groups = ", ".join(f"ptr %{name}" for name in memory.groups)
         return [
             *loop.function("scan", lanes),

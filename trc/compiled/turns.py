@@ -22,9 +22,9 @@ def turns(
 ) -> Program:
     """A program that lets two scans take turns.
 
-    The first makes what is tried of the plan, the second the next plan of both. Given by name are what is fixed, and
-    what of the carried and of the plan `begin` names; wanted are parts of both. An instance goes on until `done`, which
-    is carried, is not zero.
+    The first tries a plan, the second makes the next plan of that and of what came of it. Given by name are what is
+    fixed, and what of the carried and of the plan `begin` names; wanted are parts of both. An instance goes on until
+    `done`, which is carried, is not zero.
     """
     once = {"fixed": first.fixed, "carried": first.carried}
     each_time = {"plan": second.outputs, "tried": first.outputs}
@@ -35,6 +35,15 @@ def turns(
 
 
 def _main(memory: Memory, first: Loop, second: Loop, done: str, lanes: Lanes) -> list[str]:
+    """What a thread runs.
+
+    In short::
+
+        hold the next instances, one a lane; take what is given of them
+        while a lane holds an instance:
+            first(); second()
+            for each lane whose instance is done: give what is wanted of it; hold the next one and take it
+    """
     side, carried = lanes.count, first.scan.carried
     names = list(carried)
     row = count({name: carried[name] for name in names[: names.index(done)]}) * side
