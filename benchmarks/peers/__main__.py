@@ -131,9 +131,8 @@ def main() -> None:
     print(race.to_string(index=False, float_format="{:.3g}".format))
     write_table(timings, folder / "timings.csv")
     versions = {name: version(name) for name in ("casadi", "libcrocoddyl", "piqp", "osqp", "mpc", "llvmlite")}
-    parameters = {"repeats": options.repeats, "seed": SEED, "instances": INSTANCES, "threads": 1, "starts": STARTS}
-    parameters |= {"versions": versions}
-    record.write({"race": race}, parameters=parameters)
+    parameters = {"seed": SEED, "instances": INSTANCES, "threads": 1, "starts": STARTS, "versions": versions}
+    record.write({"race": race}, parameters=vars(options) | parameters)
     print(f"written to {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}")
 
 
