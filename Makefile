@@ -21,6 +21,10 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS := 1
 # Packages are installed uncompiled, so Python has to keep what it compiles.
 unexport PYTHONDONTWRITEBYTECODE
+# What a user's shell may say of other Pythons, of pip and of Jupyter is not for the environment here.
+unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP
+export PIP_USER := 0
+export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter
 # Keeps the debugger's advice out of the logs of notebook kernels.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
@@ -45,7 +49,7 @@ INSTALL = import fcntl, os, sys; lock = os.open("constraints.txt", os.O_RDONLY);
   os.set_inheritable(lock, True); os.execvp(sys.argv[1], sys.argv[1:])
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-tree = $(shell find $(1) -type f -not -path '*/.*' -not -path '*/__pycache__/*' 2>/dev/null)
+tree = $(shell find $(1) -type f -not -path '*/.*' -not -path '*/__pycache__/*' -not -path '* *' 2>/dev/null)
 CODE := $(filter %.py,$(call tree,trc))
 RESULTS := $(call tree,results)
 PAGES := $(call tree,book) _config.yml _toc.yml

@@ -34,7 +34,7 @@ STEPS = (
 
 def main() -> None:
     """Clone, run, print, and write if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="write results/targets/")
     options = parser.parse_args()
     record = Record(project_root(ROOT) / "results" / "targets")

@@ -24,7 +24,7 @@ from trc.artifact.figures.names import METHODS
 from trc.artifact.figures.panels import whiskers
 from trc.artifact.results import Record, read_manifest
 from trc.common.files import sha256
-from trc.plots import save_vector
+from trc.plots import save_vector, style
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRIES = figures.paper_entries()
@@ -349,3 +349,15 @@ def test_whiskers_have_no_negative_length():
     rows = pd.DataFrame({"value": [2.0, 1.0], "low": [1.5, 1.25], "high": [2.25, 1.5]})
     assert whiskers(rows).tolist() == [[0.5, 0.0], [0.25, 0.5]]
     assert whiskers(rows.loc[1]).tolist() == [[0.0], [0.5]]
+
+
+def test_the_user_s_matplotlibrc_changes_no_byte(tmp_path):
+    def drawn(name):
+        with style():
+            figure, ax = plt.subplots()
+            ax.plot([0, 1])
+        return save_vector(figure, tmp_path / name)[0].read_bytes()
+
+    own = drawn("own")
+    with mpl.rc_context({"lines.linewidth": 9, "axes.facecolor": "black", "text.usetex": True}):
+        assert drawn("theirs") == own

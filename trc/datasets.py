@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .common.checks import check_choice, check_count, check_real, check_seed, check_tensor
-from .common.files import readable, require_file, writing
+from .common.files import as_path, readable, require_file, writing
 from .common.parallel import parallel_map
 from .common.provenance import package_versions
 from .experts import EXPERTS, Expert, Trajectory
@@ -112,7 +112,7 @@ class Dataset:
 
     def save(self, path: str | Path) -> Path:
         """Write a compressed ``.npz`` (same data, same bytes), in a folder as ``lqr_dataset.npz``; returns its path."""
-        path = Path(path)
+        path = as_path(path)
         if path.is_dir():
             path = path / "lqr_dataset.npz"
         if path.suffix != ".npz":

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from .common.files import writing
+from .common.files import as_path, writing
 
 INK, MUTED, RULE = "#222222", "#6b6b6b", "#d9d9d9"
 
@@ -57,7 +57,7 @@ _UNDATED = {"png": ("Software",), "svg": ("Date",), "pdf": ("CreationDate", "Mod
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the house style; the caller's settings come back afterwards."""
-    with mpl.rc_context(_RC):
+    with plt.style.context(["default", _RC]):  # whatever the user's matplotlibrc says
         yield
         interactive = mpl.is_interactive()  # the first figure of a notebook turns it on, for all that follow
     mpl.interactive(interactive)
@@ -65,12 +65,12 @@ def style() -> Iterator[None]:
 
 def save_png(figure: Figure, path: str | Path) -> Path:
     """Write a figure as ``.png``, whole or not at all, and close it."""
-    return _save(figure, {"png": Path(path)})[0]
+    return _save(figure, {"png": as_path(path)})[0]
 
 
 def save_vector(figure: Figure, stem: str | Path) -> list[Path]:
     """Write a figure as ``.svg`` and ``.pdf``, without dates, whole or not at all, and close it."""
-    return _save(figure, {kind: Path(f"{stem}.{kind}") for kind in ("svg", "pdf")})
+    return _save(figure, {kind: as_path(f"{stem}.{kind}") for kind in ("svg", "pdf")})
 
 
 def _save(figure: Figure, paths: Mapping[str, Path]) -> list[Path]:

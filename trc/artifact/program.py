@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 
+from ..common.streams import usable_streams
+
 Main = Callable[..., int]
 
 
@@ -14,6 +16,7 @@ def program(name: str, again: str = "give the command again") -> Callable[[Main]
     def decorate(main: Main) -> Main:
         @wraps(main)
         def run(arguments: list[str] | None = None) -> int:
+            usable_streams()
             try:
                 return main(arguments)
             except (ValueError, OSError) as error:

@@ -105,7 +105,7 @@ def input_digests(root: Path, names: Sequence[str]) -> dict[str, str]:
 
 def deciding_code(notebook: Path) -> str:
     """A notebook's settings and comparison: its code without comments, layout, and cells that are tagged ``plot``."""
-    code = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    code = [cell for cell in json.loads(notebook.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
     deciding = [cell for cell in code if "plot" not in cell["metadata"].get("tags", [])]
     return "\n".join(ast.unparse(ast.parse("".join(cell["source"]))) for cell in deciding)
 
@@ -114,7 +114,7 @@ def read_manifest(experiment: str, root: str | Path | None = None) -> dict[str, 
     """The manifest of an experiment's committed results."""
     path = _require(experiment, MANIFEST, root)
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text("utf-8"))
         if not isinstance(manifest["tables"], dict) or not {"commit", "seconds"} <= manifest["run"].keys():
             raise KeyError("tables")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

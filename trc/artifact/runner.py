@@ -77,6 +77,9 @@ def run(path: str | Path, parameters: Mapping[str, Any]) -> Path:
     folder = experiment_folder(path.stem, parameters["preset"], parameters.get("results_dir", ""), root=path.parent)
     make_folder_of(folder / path.name)  # before hours of work that could not be written
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the kernel that is started next
+    os.environ["JUPYTER_PATH"] = str(
+        Path(sys.prefix) / "share" / "jupyter"
+    )  # this Python's kernel, whatever else is there
     kernel = {"kernel_name": "python3", "language": "python", "cwd": str(path.parent), "stderr_file": sys.stderr}
     kernel["extra_arguments"] = ["--IPKernelApp.log_level=CRITICAL"]  # it reports an interrupt with a traceback
     with tempfile.TemporaryDirectory() as scratch:
@@ -108,7 +111,9 @@ def scrub(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 @program("trc.artifact.runner", again="models that are done are kept, run it again to go on")
 def main(arguments: list[str] | None) -> int:
     """Run the notebook that the command's arguments name."""
-    parser = argparse.ArgumentParser(prog="python -m trc.artifact.runner", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m trc.artifact.runner", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("notebook", help="notebooks/NAME.ipynb")
     parser.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: the notebook's own)")
     about = "a parameter of the notebook's first cell; the value is YAML"

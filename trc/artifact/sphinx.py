@@ -130,7 +130,7 @@ class Made(Markup):
             raise self.error(f"the paper has no {name} for this page.")
         folder = self.root / "figures"
         try:
-            record = json.loads((folder / f"{name}.json").read_text())
+            record = json.loads((folder / f"{name}.json").read_text("utf-8"))
             made = f"`{record['command']}`, with `{record['function']}`."
         except (OSError, ValueError, KeyError, TypeError):
             raise self.error(f"figures/{name}.json is missing or damaged: run `make figures`.") from None
@@ -150,7 +150,7 @@ class Made(Markup):
 def add_twin(app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: nodes.document) -> None:
     """Put an ``.ipynb`` twin of a page that runs code beside its source, where the theme links to it."""
     source = Path(app.srcdir) / f"{pagename}.md"
-    if not source.is_file() or "{code-cell}" not in source.read_text():
+    if not source.is_file() or "{code-cell}" not in source.read_text("utf-8"):
         return
     twin = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
     twin.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from ..common.streams import usable_streams
 from .demo import demo, doctor
 from .evaluate import compare, evaluate, refine
 from .export import export
@@ -55,6 +56,7 @@ for command in (generate, train, evaluate, compare, refine, export, demo, doctor
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command, by default with the process's arguments; what is wrong is told in one line, exit status 2."""
+    usable_streams()
     try:
         trc.main(arguments, prog_name="trc", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import os
+import secrets
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -17,9 +19,14 @@ DAMAGED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError
 DAMAGED += (zipfile.BadZipFile, zlib.error, SafetensorError)
 
 
+def as_path(path: str | Path) -> Path:
+    """A path as a user writes it, where ``~`` is the home."""
+    return Path(path).expanduser()
+
+
 def make_folder_of(path: str | Path) -> None:
     """Make the folder that a file is to stand in; an ``OSError`` with the reason if it can't be made or written."""
-    folder, task = Path(path).parent, f"make the folder of {path}"
+    folder, task = as_path(path).parent, f"make the folder of {path}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         task = f"write {path}"
@@ -33,17 +40,20 @@ def make_folder_of(path: str | Path) -> None:
 def writing(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears at `path` complete, or not at all.
 
-    An ``OSError`` (a folder that can't be made or written, a full disk) leaves what stood at `path` before untouched.
+    A new file gets the rights that the umask says, one that is replaced keeps its own; a link stays one, and what
+    it leads to is written. An ``OSError`` (a folder that can't be made or written, a full disk) leaves what stood at
+    `path` before untouched.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(as_path(path)))
     if path.exists() and not path.is_file():
         raise OSError(f"can't write {path}: something that is no file stands there.")
     make_folder_of(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    name = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(name, "xb") as file:
             yield file
-        os.chmod(name, 0o644)  # mkstemp makes private files
+        if path.exists():
+            shutil.copymode(path, name)
         os.replace(name, path)
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
@@ -57,12 +67,12 @@ def write_text(path: str | Path, text: str) -> Path:
     """Write `text` as UTF-8, whole or not at all."""
     with writing(path) as file:
         file.write(text.encode())
-    return Path(path)
+    return as_path(path)
 
 
 def require_file(path: str | Path, what: str, remedy: str) -> Path:
     """`path` if it is a file; otherwise ``FileNotFoundError`` that says what was expected and how to get it."""
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no {what} at {path}; {remedy}.")
     return path

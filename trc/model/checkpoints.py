@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ..common.files import readable, require_file, writing
+from ..common.files import as_path, readable, require_file, writing
 from ..problems import PROBLEMS, Problem, make_problem
 from .base import ControlNetwork
 from .config import ModelConfig
@@ -120,7 +120,7 @@ def write_tensors(path: str | Path, header: dict[str, Any], tensors: dict[str, T
     """Write tensors by name, and JSON values as their header, to a ``.safetensors`` file: same values, same bytes."""
     with writing(path) as file:
         file.write(safetensors.torch.save(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
-    return Path(path)
+    return as_path(path)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

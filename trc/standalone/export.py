@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..common.files import write_text, writing
+from ..common.files import as_path, write_text, writing
 from ..compiled.operations import INTRINSICS
 from ..compiled.python import python
 from ..model import TinyRecursiveControl
@@ -38,7 +38,7 @@ def export_standalone(model: TinyRecursiveControl, folder: str | Path) -> Path:
     before, after = network[: network.index(BEGIN)], network[network.index(END) :]
     rest = planner[planner.index(REST) :].partition("\n\n")[2]
     lines = [*_settings(model, needs_step), "", "", *_step(model.problem, needs_step), "", ""]
-    folder = Path(folder)
+    folder = as_path(folder)
     with writing(folder / "weights.npz") as file:
         np.savez(file, **_weights(model))
     write_text(folder / "planner.py", before.replace("  # noqa: F401", "") + "\n".join(lines) + after + "\n\n" + rest)

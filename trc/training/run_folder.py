@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..common.files import readable, write_text
+from ..common.files import as_path, readable, write_text
 from ..common.provenance import package_versions
 from ..model.checkpoints import read_tensors, read_training_record, save_model, write_tensors
 from .config import History
@@ -32,7 +32,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, setup: dict[str, Any]) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         self.setup = json.loads(json.dumps(setup))
         self.best = self.path / "best_model.safetensors"
         self.last = self.path / "last_model.safetensors"
@@ -142,7 +142,7 @@ class RunFolder:
 
 def epochs_done(path: str | Path) -> int:
     """Epochs that the run in a folder has done; 0 where there is none."""
-    state = Path(path) / STATE
+    state = as_path(path) / STATE
     return len(_read_state(state)[0]["history"]["train_loss"]) if state.is_file() else 0
 
 

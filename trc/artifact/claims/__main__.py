@@ -41,7 +41,7 @@ def write_readme(root: Path) -> None:
     for claim in claims:
         if claim.readme and (wrong := claim.wrong(root)):
             raise ValueError(f"the claim {claim.id} does not hold: {wrong} ({claim.page}).")
-    write_text(readme, with_table(readme.read_text(), readme_table(claims, root)))
+    write_text(readme, with_table(readme.read_text("utf-8"), readme_table(claims, root)))
 
 
 def verify(root: Path) -> int:

@@ -32,7 +32,7 @@ def _read(root: Path, name: str, **parts: Callable[[dict[str, Any]], Any]) -> li
     """The lists of a file, each entry made by its part's function; no id twice."""
     path = require_file(root / "book" / f"{name}.yml", f"list of {name}", "restore it with git")
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(path.read_text("utf-8"))
         if not isinstance(found, dict) or set(found) != set(parts):
             raise ValueError(f"it must have exactly the lists {' and '.join(parts)}")
         if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in found.values()):

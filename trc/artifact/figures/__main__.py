@@ -50,7 +50,7 @@ def draw(entry: Entry, root: Path) -> list[Path]:
 @program("trc.artifact.figures")
 def main(arguments: list[str] | None) -> int:
     """Draw the named figures, or all."""
-    about = __doc__.partition(":")[0] + "."
+    about = (__doc__ or "").partition(":")[0] + "."
     parser = argparse.ArgumentParser(prog="python -m trc.artifact.figures", description=about)
     about = "names (fig1_methods) or numbers (fig1); all by default"
     parser.add_argument("names", nargs="*", metavar="NAME", help=about)
