@@ -77,8 +77,8 @@ book test figures verify: .venv/.ready
 
 experiments: check-experiments  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
 reproduce:  ## re-run the experiments of the paper's main text at the paper preset, then verify; `make clean` first: from nothing
-bench: check-experiments  ## time it all against other ways to do the same (6 min); PRESET=paper writes results/bench
-peers: check-experiments  ## race the solvers that engineers run (4 min, a C++ compiler); PRESET=paper writes results/peers
+bench: check-experiments  ## time it all against other ways to do the same (4 min); PRESET=paper writes results/bench
+peers: check-experiments  ## race the solvers that engineers run (3 min, a C++ compiler); PRESET=paper writes results/peers
 # Trials are short: notebooks side by side, one process each. A long run goes notebook by notebook, each with all processes.
 experiments reproduce bench peers: .venv/.ready
 	+@$(call turn,experiments) $(MAKE) HAVE_TURN=1 $(if $(filter smoke-experiments,$(PRESET)-$@),-j$(JOBS) -O) $@

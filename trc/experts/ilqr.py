@@ -171,8 +171,8 @@ def plain_improve(
     target: Tensor,
     controls: Tensor,
     parameters: Parameters,
-    max_iterations: int = 500,
-    tolerance: float = 1e-6,
+    max_iterations: int,
+    tolerance: float,
 ) -> tuple[Tensor, ...]:
     """States ``[T+1, B, n]``, controls ``[T, B, m]``, cost, residual and iterations, from such controls."""
     now = _follow(problem, initial, target, controls, parameters)

@@ -14,8 +14,9 @@ from ..simulation.step import random_inputs
 from .lqr import at_the_target, riccati_step
 from .search import Search
 
-#: Steps that the kernels are tried on.
+#: Steps that the kernels are tried on, and how long a search goes on then.
 STEPS = 7
+LIMITS = {"max_iterations": 3, "tolerance": 1e-6}
 
 #: A policy ``u = nominal_u - gain (x - nominal_x)`` at each time.
 Policy = Mapping[str, Tensor]
@@ -124,12 +125,12 @@ def _searcher(problem: Problem, dtype: torch.dtype) -> Callable[..., tuple[Tenso
     )
 
     def improve(
-        parameters: Tensor, initial: Tensor, target: Tensor, policy: Policy, most: int, tolerance: float
+        parameters: Tensor, initial: Tensor, target: Tensor, policy: Policy, max_iterations: int, tolerance: float
     ) -> tuple[Tensor, ...]:
         T, size = len(policy["gain"]), len(initial)
         states, controls = initial.new_empty(T + 1, size, n), initial.new_empty(T, size, m)
         cost, residual, iterations = initial.new_empty(3, size).unbind()
-        limits = row((most, tolerance), dtype).expand(size, -1)
+        limits = row((max_iterations, tolerance), dtype).expand(size, -1)
         given = {"p": parameters, "initial": together(initial), "target": together(target), "limits": limits, **policy}
         wanted = {"cost": cost, "residual": residual, "iterations": iterations, "last": states[T]}
         program.run(size, T, given, wanted | {"nominal_x": states, "nominal_u": controls})
@@ -138,7 +139,7 @@ def _searcher(problem: Problem, dtype: torch.dtype) -> Callable[..., tuple[Tenso
     return improve
 
 
-@kernel("improve", _trial_of_search, judged=3, max_iterations=3)
+@kernel("improve", _trial_of_search, judged=3, **LIMITS)
 def improve(problem: Problem, dtype: torch.dtype) -> Operation:
     """Kernel of :func:`trc.ilqr` from controls ``[T, B, m]``."""
     searcher, n, m = _searcher(problem, dtype), problem.state_dim, problem.control_dim
@@ -150,17 +151,16 @@ def improve(problem: Problem, dtype: torch.dtype) -> Operation:
         target: Tensor,
         start: Tensor,
         parameters: Parameters,
-        max_iterations: int = 500,
-        tolerance: float = 1e-6,
+        **limits: float,
     ) -> tuple[Tensor, ...]:
         still = {"gain": nothing.expand(*start.shape[:2], m, n), "nominal_x": nothing[0].expand(*start.shape[:2], n)}
         policy = still | {"nominal_u": together(start)}
-        return searcher(packed(problem, parameters, initial), initial, target, policy, max_iterations, tolerance)
+        return searcher(packed(problem, parameters, initial), initial, target, policy, **limits)
 
     return kernel_of
 
 
-@kernel("solve", _trial, judged=3, horizon=STEPS, max_iterations=3)
+@kernel("solve", _trial, judged=3, horizon=STEPS, **LIMITS)
 def solve(problem: Problem, dtype: torch.dtype) -> Operation:
     """Kernel of :func:`trc.ilqr` from the regulator's policy."""
     policy_to, searcher = _regulator(problem, dtype), _searcher(problem, dtype)
@@ -171,10 +171,9 @@ def solve(problem: Problem, dtype: torch.dtype) -> Operation:
         target: Tensor,
         parameters: Parameters,
         horizon: int,
-        max_iterations: int = 500,
-        tolerance: float = 1e-6,
+        **limits: float,
     ) -> tuple[Tensor, ...]:
         true, own = both(problem, parameters, initial)
-        return searcher(true, initial, target, policy_to(own, target, horizon), max_iterations, tolerance)
+        return searcher(true, initial, target, policy_to(own, target, horizon), **limits)
 
     return kernel_of
