@@ -75,10 +75,13 @@ def test_gradient_is_that_of_torch(cost, trajectories):
         torch.testing.assert_close(cost.gradient(x, u, target), by_torch, rtol=1e-12, atol=1e-12)
 
 
-def flattened(matrices):
-    """``matrices`` with the negative eigenvalues set to zero."""
-    values, vectors = torch.linalg.eigh(matrices)
-    return vectors @ torch.diag_embed(values.clamp_min(0)) @ vectors.mT
+def flattened(matrix):
+    """A matrix with the negative eigenvalues set to zero, in units in which its diagonal is one."""
+    unit = torch.tensor(
+        [1 / abs(own) ** 0.5 if own else 1.0 for own in matrix.diagonal().tolist()], dtype=matrix.dtype
+    ).diag()
+    values, vectors = torch.linalg.eigh(unit @ matrix @ unit)
+    return unit.inverse() @ vectors @ torch.diag_embed(values.clamp_min(0)) @ vectors.mT @ unit.inverse()
 
 
 @each_cost

@@ -3,16 +3,14 @@
 from dataclasses import dataclass, replace
 
 import ipopt
-import numpy as np
 import pytest
 import torch
 from ipopt import VARIATIONS
 from made_up import Cart, Rover
 from plain import projected_gradient, step_by_step
-from scipy.optimize import lsq_linear, minimize
+from scipy.optimize import minimize
 
 import trc
-from trc.experts.backward import box_minimum
 
 
 def instances(problem, count=24, scale=1.0):
@@ -36,8 +34,8 @@ def test_result_is_stationary_feasible_and_no_worse_than_lqr(name, start):
     initial, target = instances(problem, scale=1.5)
     found = trc.ilqr(problem, initial, target, start=start)
     low, high = problem.bounds(initial)
-    assert found.converged.all()
-    assert projected_gradient(problem, initial, target, found.controls).max() < 2e-6
+    assert found.converged.all() and (found.residual <= 1e-7).all()
+    assert projected_gradient(problem, initial, target, found.controls).max() < 1e-5  # of terms of up to 100
     assert ((found.controls >= low) & (found.controls <= high)).all()
     torch.testing.assert_close(found.states, trc.rollout(problem, initial, found.controls))
     if start == "lqr":
@@ -52,7 +50,7 @@ def test_result_is_stationary_feasible_and_no_worse_than_lqr(name, start):
 def test_result_is_not_worse_than_that_of_ipopt(name, variation, start, count):
     found = ipopt.compare(ipopt.PROBLEMS[name], variation, count, start)
     assert found["ilqr_converged"] == found["ipopt_solved"] == count
-    assert found["ilqr_residual"] <= 1e-6
+    assert found["ilqr_residual"] <= 1e-7
     assert found["ipopt_residual"] < 1e-3
     assert found["cost_disagreement"] < 1e-10  # their dynamics and cost are ours
     assert found["largest_excess"] < 1e-6
@@ -91,19 +89,6 @@ def test_optimum_tries_the_starts_that_the_problem_names():
     assert len(set(each.argmin(0).tolist())) > 1  # no start is the best for all
 
 
-@pytest.mark.parametrize("m", [1, 2, 3])
-def test_box_minimum_is_that_of_a_bounded_least_squares_solver(m):
-    root = torch.randn(40, m, m, dtype=torch.float64)
-    H, g = root @ root.mT + 0.1 * torch.eye(m), 3 * torch.randn(40, m, 1, dtype=torch.float64)
-    low, high = -torch.rand(40, m, 1).double(), torch.rand(40, m, 1).double()
-    found, _ = box_minimum(H, g, low, high)
-    for i in range(40):
-        L = np.linalg.cholesky(H[i])  # ½ dᵀH d + gᵀd is ½ ‖Lᵀd + L⁻¹g‖² but for a constant
-        wanted = -np.linalg.solve(L, g[i, :, 0])
-        exact = lsq_linear(L.T, wanted, (low[i, :, 0], high[i, :, 0]), tol=1e-14, method="bvls")
-        np.testing.assert_allclose(found[i, :, 0], exact.x, rtol=0, atol=1e-9)
-
-
 def test_unfinished_instances_are_reported_and_not_called_converged():
     problem = PROBLEMS["van_der_pol"]
     initial, target = instances(problem, 4)
@@ -111,12 +96,12 @@ def test_unfinished_instances_are_reported_and_not_called_converged():
     assert {t.dtype for t in (best.states, best.controls, best.cost)} == {torch.float32}  # as the question
     idle = torch.zeros_like(best.controls)
     alone = trc.ilqr(problem, initial, target, start=idle, max_iterations=1)
-    assert not alone.converged.any() and (alone.residual > 1e-6).all() and (alone.iterations == 1).all()
+    assert not alone.converged.any() and (alone.residual > 1e-7).all() and (alone.iterations == 1).all()
     loose = trc.ilqr(problem, initial, target, start=idle, tolerance=0.1)
-    assert loose.converged.all() and loose.residual.max() > 1e-6  # it goes no further than it is asked to
+    assert loose.converged.all() and loose.residual.max() > 1e-7  # it goes no further than it is asked to
     solved = trc.ilqr(problem, initial, target).controls
     found = trc.ilqr(problem, initial, target, start=[idle, solved], max_iterations=1)
-    assert found.converged.all() and (found.residual <= 1e-6).all()  # of two starts the better one says how it ended
+    assert found.converged.all() and (found.residual <= 1e-7).all()  # of two starts the better one says how it ended
     assert torch.equal(found.iterations, alone.iterations)  # one from zero controls, none from the best
 
 
@@ -146,12 +131,6 @@ def test_random_start_is_anywhere_within_the_bounds():
     assert 0 <= share.min() and share.max() <= 1
     assert (share.mean((0, 1)) - 0.5).abs().max() < 0.03
     assert share.std() > 0.25
-
-
-def test_start_that_overflows_is_refused():
-    problem = PROBLEMS["van_der_pol"]
-    with pytest.raises(ValueError, match=r"rollout overflows: at step \d+ of 60 .*in 1 of 2 instances"):
-        trc.ilqr(problem, torch.tensor([[0.0, 0.0], [1e3, 0.0]]), torch.zeros(2, 2), start="zero")
 
 
 @pytest.mark.parametrize(

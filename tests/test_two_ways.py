@@ -83,10 +83,12 @@ def test_experts_are_the_same_with_as_many_iterations_and_the_same_certificate(n
 
     ours, theirs = both_ways(ask)
     for expert in ("ilqr", "from controls"):  # among thousands the last digit may decide for another way
-        alike = ours[f"{expert} iterations"] == theirs[f"{expert} iterations"]
+        steps, others = ours[f"{expert} iterations"], theirs[f"{expert} iterations"]
+        alike = (steps - others).abs() <= others // 30  # nor among dozens of iterations for one more or less
         assert alike.sum() >= count - count // 500
         for found in (ours, theirs):
             residual = found.pop(f"{expert} residual")  # far below the tolerance it is rounding
-            assert bool((residual[found[f"{expert} converged"]] <= 1e-6).all())
+            found.pop(f"{expert} iterations")
+            assert bool((residual[found[f"{expert} converged"]] <= 1e-7).all())
             found |= {key: value[alike] for key, value in found.items() if key.startswith(expert)}
     same(ours, theirs, max(tolerance, 1e-7))

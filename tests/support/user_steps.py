@@ -24,6 +24,12 @@ def indexed_writes(problem, x, u, p):
     return y
 
 
+def truths_used_twice(problem, x, u, p):
+    inside, pushed = x.abs() < 1, (u > 0).expand_as(x)
+    both, either = inside & pushed, inside | pushed
+    return torch.where(inside, 0.9 * x, 0.8 * x) + 0.05 * (both.to(x.dtype) - 2 * pushed.to(x.dtype) + u * either)
+
+
 COMPILED = {
     "van der pol": VanDerPol.step,
     "minimum, maximum, abs": lambda s, x, u, p: x + 0.05 * torch.minimum(x, u) * torch.maximum(x, 0 * x).abs(),
@@ -55,6 +61,7 @@ COMPILED = {
     "angles": lambda s, x, u, p: torch.remainder(x + 3, 2 * math.pi) - 3 + 0.05 * u % 0.7 + 0.01 * torch.fmod(x, 0.3),
     "mean, hypot": lambda s, x, u, p: 0.9 * x + 0.05 * torch.hypot(x, u) * x.mean(-1, keepdim=True),
     "substeps": four_substeps,
+    "truths used twice": truths_used_twice,
     "logic": lambda s, x, u, p: x * ((x > 0) & ~(u < 0)).to(x.dtype) + 0.05 * u * torch.sign(x),
 }
 

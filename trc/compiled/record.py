@@ -117,7 +117,8 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = operation._schema.name.removeprefix("aten::")
-        base, in_place = name.removesuffix("_"), name.endswith("_")
+        in_place = name.endswith("_") and not name.endswith("__")  # add_, but not __or__
+        base = name.removesuffix("_") if in_place else name
         if torch.Tag.nondeterministic_seeded in operation.tags:
             raise Refused("it is random")
         if name == "lift_fresh":  # written into the function as numbers

@@ -1,5 +1,6 @@
 """Models beside what knows nothing, beside saturated LQR and beside the optimum, on the same instances."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_kind
-from ..experts import Trajectory, lqr, optimum
+from ..experts import Overflowing, Trajectory, lqr, optimum
 from ..model import ControlNetwork
 from ..model.layers import seeded
 from ..problems import Problem
@@ -121,10 +122,12 @@ def report(
 
 def _lqr_if_it_can(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory | None:
     """Saturated LQR, or nothing where the problem, as it is at its target, is none that LQR can solve."""
-    try:
-        return lqr(problem, initial, target)
-    except ValueError:
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Overflowing)  # a mean over some of the instances would say little
+        try:
+            return lqr(problem, initial, target)
+        except (ValueError, Overflowing):
+            return None
 
 
 def _against(optimum_cost: Tensor, lqr_cost: Tensor | None, metrics: dict[str, Tensor]) -> dict[str, float]:

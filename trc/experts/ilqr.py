@@ -13,20 +13,21 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..common.checks import all_finite, check_count, check_real, check_tensor
+from ..common.checks import check_count, check_real, check_tensor
 from ..problems import Parameters, Problem, check_instances, check_problem
-from ..simulation import check_overflow, costate_and_gradient, step_jacobians
+from ..simulation import step_jacobians
 from ..simulation.accelerate import run
 from ..simulation.step import change_each
 from .backward import one_step_back
 from .base import EXPERTS, Trajectory
-from .lqr import plain_regulate, regulated
+from .lqr import lqr_gains, plain_regulate
+from .stationarity import residual
 
 ROUNDING = 1e-14
 
-#: Added to the controls' second derivatives where the last step brought no progress: at first, until it counts as
-#: none again, and until there is nothing more to be had.
-DAMPING = {"first": 2e-3, "least": 2e-6, "most": 2e10}
+#: By which share the controls' second derivatives are raised where the last step brought no progress: at first, until
+#: it counts as none again, and until there is nothing more to be had.
+DAMPING = {"first": 1e-2, "least": 1e-5, "most": 1e10}
 
 STEP_SIZES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 
@@ -63,12 +64,13 @@ def ilqr(
     start: str | Tensor | Sequence[str | Tensor] = "lqr",
     generator: torch.Generator | None = None,
     max_iterations: int = 500,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-7,
 ) -> Trajectory:
     """Improve controls to a stationary point of the cost within the bounds.
 
     The trajectories have the dtype of `initial`, are computed in float64, and say their ``residual``, ``iterations``
-    and whether they ``converged``. Wrong shapes and unknown starts are a ``ValueError``.
+    and whether they ``converged``; an instance that overflows from every start is marked, see
+    :class:`~trc.Trajectory`. Wrong shapes and unknown starts are a ``ValueError``.
 
     Parameters
     ----------
@@ -78,7 +80,8 @@ def ilqr(
     generator : torch.Generator, optional
         Needed for the random start.
     max_iterations, tolerance : int, float
-        An instance is done when the infinity norm of its projected gradient is below the tolerance.
+        An instance is done when its residual, see ``trc.experts.stationarity``, is at most the tolerance. It is a pure
+        number, so that an instance ends at the same controls in whatever units it is written.
     """
     check_instances(problem, initial, target)
     check_count(max_iterations, "max_iterations", minimum=0)
@@ -94,6 +97,8 @@ def ilqr(
         for name in ("states", "controls", "cost", "residual", "converged"):
             getattr(best, name)[cheaper] = getattr(other, name)[cheaper]
         best.iterations.add_(other.iterations)
+    if "lqr" in starts and not best.cost.isfinite().any():
+        lqr_gains(problem, goal)  # which says so if it is they that are missing
     return best.to(initial.dtype)
 
 
@@ -148,20 +153,17 @@ def _improve(
         controls = _start(problem, initial, target, start, generator).transpose(0, 1).contiguous()
         inputs = initial, target, controls
         found = run("improve", plain_improve, problem, *inputs, parameters=problem.parameters, **limits)
-    states, controls, *numbers = found
-    if not all_finite(states):
-        if start == "lqr":
-            regulated(problem, initial, target)  # which says what went wrong
-        check_overflow(states)
-    return Trajectory(states.transpose(0, 1), controls.transpose(0, 1), *numbers, numbers[1] <= limits["tolerance"])
+    states, controls, cost, left, iterations = found
+    left = torch.where(cost.isfinite(), left, torch.inf).nan_to_num(torch.inf, torch.inf)
+    states, controls = states.transpose(0, 1), controls.transpose(0, 1)
+    return Trajectory(states, controls, cost, left, iterations, left <= limits["tolerance"])
 
 
 def plain_solve(
     problem: Problem, initial: Tensor, target: Tensor, parameters: Parameters, horizon: int, **limits: float
 ) -> tuple[Tensor, ...]:
     """The same as :func:`plain_improve`, from the controls of saturated LQR."""
-    states, controls = plain_regulate(problem, initial, target, parameters, horizon)
-    check_overflow(states)
+    _, controls = plain_regulate(problem, initial, target, parameters, horizon)
     return plain_improve(problem, initial, target, controls, parameters, **limits)
 
 
@@ -176,34 +178,31 @@ def plain_improve(
 ) -> tuple[Tensor, ...]:
     """States ``[T+1, B, n]``, controls ``[T, B, m]``, cost, residual and iterations, from such controls."""
     now = _follow(problem, initial, target, controls, parameters)
-    check_overflow(now.states)
     size = len(initial)
-    residual = initial.new_full((size,), torch.inf)
+    left = initial.new_full((size,), torch.inf)
     iterations = torch.zeros(size, dtype=torch.int64, device=initial.device)
     damping = initial.new_zeros(size)
-    active = torch.arange(size, device=initial.device)
-    for iteration in range(max_iterations + 1):
+    active = now.cost.isfinite().nonzero().squeeze(-1)
+    for iteration in range(max_iterations + 1 if len(active) else 0):
         current, goal, given = (
             now[active],
             target[active],
             change_each(parameters, lambda value, some=active: value[some]),
         )
         A, B = step_jacobians(problem, current.states[:-1], current.controls, given)
-        _, gradient = costate_and_gradient(problem, current.states, current.controls, goal, A, B)
-        change = current.controls - problem.clip(current.controls - gradient)
-        residual[active] = change.abs().amax((0, 2))
+        left[active], _ = residual(problem, current.states, current.controls, goal, A, B)
         # without progress even at the largest damping, nothing more is to be had in this precision
-        going = (residual[active] > tolerance) & (damping[active] < DAMPING["most"])
+        going = (left[active] > tolerance) & (damping[active] < DAMPING["most"])
         active, current, goal = active[going], current[going], goal[going]
         if not len(active) or iteration == max_iterations:
             break
-        policy = _backward(problem, current, goal, A[:, going], B[:, going], damping[active])
+        policy = _backward(problem, current, goal, A[:, going], B[:, going], damping[active, None, None])
         improved = _search(
             problem, now, active, current, goal, policy, change_each(given, lambda value, some=going: value[some])
         )
         iterations[active] += 1
         damping[active] = next_damping(damping[active], improved)
-    return now.states, now.controls, now.cost, residual, iterations
+    return now.states, now.controls, now.cost, left, iterations
 
 
 def _backward(
@@ -215,8 +214,7 @@ def _backward(
     """
     n, m, T = problem.state_dim, problem.control_dim, len(A)
     running, final = problem.cost.hessian(current.states, current.controls, target)
-    of_control = torch.cat((damping.new_zeros(n), damping.new_ones(m)))
-    local = (running + damping[:, None, None] * of_control.diag()).expand(T, -1, -1, -1)
+    local = running.expand(T, len(target), n + m, n + m)
     by_state, by_control = problem.cost.gradient(current.states, current.controls, target)
     slope = torch.cat((by_state[:-1], by_control), -1).unsqueeze(-1)  # (T, b, n+m, 1)
     low, high = ((bound - current.controls).unsqueeze(-1) for bound in problem.bounds(current.states))
@@ -224,7 +222,7 @@ def _backward(
     P, p = final.expand(len(target), -1, -1), by_state[-1].unsqueeze(-1)
     steps, gains = [], []
     for t in range(T - 1, -1, -1):
-        step, gain, P, p = one_step_back(P, p, F[t], local[t], slope[t], low[t], high[t])
+        step, gain, P, p = one_step_back(P, p, F[t], local[t], slope[t], low[t], high[t], damping)
         steps.append(step.squeeze(-1))
         gains.append(gain)
     return torch.stack(steps[::-1]), torch.stack(gains[::-1])

@@ -16,7 +16,7 @@ from .search import Search
 
 #: Steps that the kernels are tried on, and how long a search goes on then.
 STEPS = 7
-LIMITS = {"max_iterations": 3, "tolerance": 1e-6}
+LIMITS = {"max_iterations": 3, "tolerance": 1e-7}
 
 #: A policy ``u = nominal_u - gain (x - nominal_x)`` at each time.
 Policy = Mapping[str, Tensor]

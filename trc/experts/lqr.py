@@ -7,11 +7,10 @@ On a linear problem whose bounds are not active this is the optimum. With active
 import torch
 from torch import Tensor
 
-from ..common.checks import all_finite
 from ..problems import Parameters, Problem, check_instances
-from ..simulation import check_overflow, step_jacobians
+from ..simulation import step_jacobians
 from ..simulation.accelerate import run
-from .base import EXPERTS, Trajectory
+from .base import EXPERTS, NoneSolved, Trajectory
 
 
 def riccati(
@@ -19,7 +18,8 @@ def riccati(
 ) -> tuple[Tensor, Tensor]:
     """Backward Riccati recursion for ``e_{t+1} = A e_t + B u_t + drift``.
 
-    Writes the cost to go as ``eᵀ P e + 2 pᵀ e + const`` and minimises over ``u`` at each step of the horizon.
+    Writes the cost to go as ``eᵀ P e + 2 pᵀ e + const`` and minimises over ``u`` at each step of the horizon. Where it
+    overflows, or the cost does not curve upwards in every control, what it gives is not a number.
 
     Parameters
     ----------
@@ -50,11 +50,7 @@ def riccati_step(
     BtP = B.mT @ P
     pushed = (P @ drift.unsqueeze(-1)).squeeze(-1) + p  # gradient of the cost to go at e = 0, u = 0, halved
     factor, failed = torch.linalg.cholesky_ex(R + BtP @ B)
-    if failed.any():
-        raise ValueError(
-            "the Riccati recursion overflows, or the cost does not curve upwards in every control; use a shorter "
-            "horizon, a smaller dt, smaller weights, or the expert ilqr from another start."
-        )
+    factor = torch.where(failed[..., None, None] > 0, torch.nan, factor)
     gain = torch.cholesky_solve(BtP @ A, factor)
     offset = torch.cholesky_solve(B.mT @ pushed.unsqueeze(-1), factor).squeeze(-1)
     closed = A - B @ gain
@@ -67,11 +63,22 @@ def riccati_step(
 def lqr_gains(problem: Problem, target: Tensor, horizon: int | None = None) -> tuple[Tensor, Tensor]:
     """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` for step and cost as they are at each target, controls zero.
 
-    The horizon is the problem's own by default.
+    The horizon is the problem's own by default. A target for which there are none gets what is not a number; it is a
+    ``ValueError`` if that is so for all.
     """
-    zero = target.new_zeros(len(target), problem.control_dim)
-    A, B = step_jacobians(problem, target, zero)
-    return riccati(A, B, *at_the_target(problem, target, problem.parameters), horizon or problem.horizon)
+    gains, offsets = _gains(problem, target, horizon or problem.horizon)
+    if not gains.flatten(1).isfinite().all(1).any():
+        raise NoneSolved(
+            "the Riccati recursion overflows, or the cost does not curve upwards in every control, or has no second "
+            "derivatives at the target; use a shorter horizon, a smaller dt, smaller weights, or the expert ilqr from "
+            "another start."
+        )
+    return gains, offsets
+
+
+def _gains(problem: Problem, target: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
+    A, B = step_jacobians(problem, target, target.new_zeros(len(target), problem.control_dim))
+    return riccati(A, B, *at_the_target(problem, target, problem.parameters), horizon)
 
 
 def at_the_target(problem: Problem, target: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -92,18 +99,13 @@ def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """
     check_instances(problem, initial, target)
     x, goal = initial.double(), target.double()
-    states, controls = (part.transpose(0, 1) for part in regulated(problem, x, goal))
-    return Trajectory(states, controls, problem.cost(states, controls, goal)).to(initial.dtype)
-
-
-def regulated(problem: Problem, initial: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """States ``[T+1, B, n]`` and controls ``[T, B, m]`` of instances that are checked, in float64."""
     given = {"parameters": problem.parameters, "horizon": problem.horizon}
-    states, controls = run("regulate", plain_regulate, problem, initial, target, **given)
-    if not all_finite(states):
-        states, controls = plain_regulate(problem, initial, target, **given)  # says what went wrong
-        check_overflow(states)
-    return states, controls
+    found = run("regulate", plain_regulate, problem, x, goal, **given)
+    states, controls = (part.transpose(0, 1) for part in found)
+    cost = problem.cost(states, controls, goal)
+    if not cost.isfinite().any():
+        lqr_gains(problem, goal)  # which says so if it is they that are missing
+    return Trajectory(states, controls, cost).to(initial.dtype)
 
 
 def plain_regulate(
@@ -111,7 +113,7 @@ def plain_regulate(
 ) -> tuple[Tensor, Tensor]:
     """States ``[T+1, B, n]`` and controls ``[T, B, m]`` under the clipped feedback."""
     distinct, which = target.unique(dim=0, return_inverse=True)  # one Riccati recursion a distinct target
-    gains, offsets = lqr_gains(problem, distinct, horizon)
+    gains, offsets = _gains(problem, distinct, horizon)
     states, controls = [initial], []
     for t in range(horizon):
         deviation = (states[-1] - target).unsqueeze(-1)

@@ -14,8 +14,9 @@ from torch import Tensor
 from ..compiled import Scan
 from ..problems import Problem
 from ..simulation.kernels import at_the_end, by_name, differentiated
-from .backward import one_step_back
+from .backward import ROUNDS, one_step_back
 from .ilqr import DAMPING, ROUNDING, STEP_SIZES, next_damping
+from .stationarity import curvature_by_control, push_and_terms, residual_of
 
 
 class Search:
@@ -28,7 +29,7 @@ class Search:
         self.fixed = {"p": (k,), "initial": (n,), "target": (n,), "limits": (2,)}
         self.state = {"x": (n,), "trial": one, "cost": one, "size": one, "won": one, "turned": one, "damping": one}
         self.state |= {"iterations": one, "residual": one, "done": one, "last": (n,)}
-        self.state |= {"P": (n, n), "slope": (n,), "costate": (n,)}
+        self.state |= {"P": (n, n), "slope": (n,), "costate": (n,), "push": (m,), "terms": (m,)}
         #: What a search begins with; all else that is carried follows from it.
         self.begin = {"cost": math.inf, "size": 1.0, "damping": 0.0, "iterations": -1.0, "done": 0.0}
         self.plan = {"step": (m,), "gain": (m, n), "nominal_x": (n,), "nominal_u": (m,)}
@@ -112,12 +113,13 @@ class Search:
         }
 
     @torch.no_grad()
-    def turn(self, target: Tensor, last: Tensor, residual: Tensor, **_: Tensor) -> Mapping[str, Tensor]:
+    def turn(self, target: Tensor, last: Tensor, push: Tensor, **_: Tensor) -> Mapping[str, Tensor]:
         """Begin backwards with what the final state costs."""
         states, controls = at_the_end(self.problem, last)
         slope, _ = self.problem.cost.gradient(states, controls, target)
         _, curvature = self.problem.cost.hessian(states, controls, target)
-        return {"P": curvature, "slope": slope[-1], "costate": slope[-1], "residual": torch.zeros_like(residual)}
+        none = torch.zeros_like(push)
+        return {"P": curvature, "slope": slope[-1], "costate": slope[-1], "push": none, "terms": none}
 
     @torch.no_grad()
     def back(
@@ -129,7 +131,8 @@ class Search:
         P: Tensor,
         slope: Tensor,
         costate: Tensor,
-        residual: Tensor,
+        push: Tensor,
+        terms: Tensor,
         nominal_x: Tensor,
         nominal_u: Tensor,
         tried_x: Tensor,
@@ -137,24 +140,26 @@ class Search:
         **_: Tensor,
     ) -> Mapping[str, Tensor]:
         """One step of the costate and of the backward pass, on the trajectory that won."""
-        problem, n, m = self.problem, self.problem.state_dim, self.problem.control_dim
+        problem = self.problem
         x, u = torch.where(won > 0, tried_x, nominal_x), torch.where(won > 0, tried_u, nominal_u)
         A, B = differentiated(problem, x, u, by_name(problem, p))
         states, controls = torch.stack((x, x)), u.unsqueeze(0)
         (by_state, _), (by_control,) = problem.cost.gradient(states, controls, target)
         local, _ = problem.cost.hessian(states, controls, target)
         local = local[0] if local.ndim == 4 else local.expand(len(x), -1, -1)
-        local = local + damping.unsqueeze(-1) * torch.cat((x.new_zeros(n), x.new_ones(m))).diag()
         gradient = by_control + (B.mT @ costate.unsqueeze(-1)).squeeze(-1)
-        change = (u - problem.clip(u - gradient)).abs().amax(-1, keepdim=True)
-        low, high = ((bound - u).unsqueeze(-1) for bound in problem.bounds(x))
-        by_both = torch.cat((by_state, by_control), -1).unsqueeze(-1)
-        step, gain, P, slope = one_step_back(P, slope.unsqueeze(-1), torch.cat((A, B), -1), local, by_both, low, high)
+        curvature, bounds = curvature_by_control(local, u), problem.bounds(x)
+        now = push_and_terms(gradient, by_control, curvature, u, *bounds)
+        low, high = ((bound - u).unsqueeze(-1) for bound in bounds)
+        by_both, F = torch.cat((by_state, by_control), -1).unsqueeze(-1), torch.cat((A, B), -1)
+        after = P, slope.unsqueeze(-1), F, local, by_both, low, high
+        step, gain, P, slope = one_step_back(*after, damping.unsqueeze(-1), ROUNDS * len(u[0]))
         return {
             "P": P,
             "slope": slope.squeeze(-1),
             "costate": by_state + (A.mT @ costate.unsqueeze(-1)).squeeze(-1),
-            "residual": torch.maximum(residual, change),
+            "push": torch.maximum(push, now[0]),
+            "terms": torch.maximum(terms, now[1]),
             "step": step.squeeze(-1),
             "gain": gain,
             "nominal_x": x,
@@ -165,7 +170,8 @@ class Search:
     def finish(
         self,
         limits: Tensor,
-        residual: Tensor,
+        push: Tensor,
+        terms: Tensor,
         damping: Tensor,
         iterations: Tensor,
         turned: Tensor,
@@ -174,5 +180,6 @@ class Search:
     ) -> Mapping[str, Tensor]:
         """Whether the instance is stationary, or nothing more is to be had."""
         most, tolerance = limits.split(1, -1)
+        residual = residual_of(push, terms).unsqueeze(-1)
         going = (residual > tolerance) & (damping < DAMPING["most"]) & (iterations < most)
-        return {"done": torch.where((turned > 0) & ~going, 1.0, done)}
+        return {"done": torch.where((turned > 0) & ~going, 1.0, done), "residual": residual}
