@@ -153,6 +153,33 @@ def test_value_predictor_is_trained_along(run, here, data):
     assert trc.load_value_predictor(here / "out" / "best_model.safetensors").latent_dim == 16
 
 
+@pytest.mark.parametrize(
+    ("options", "loss", "told"),
+    [
+        ("--use_two_level", "cloning", True),
+        ("--use-two-level", "cloning", True),
+        ("--trm-style", "cloning", True),
+        ("--use_value_predictor --value_weight 0.1", "cloning", True),
+        ("--use-two-level --loss cloning", "cloning", False),
+        ("--use_two_level --process_weight 0.1", "process with process weight 0.1", False),
+        ("--use-value-predictor --loss trajectory", "trajectory", False),
+        ("", "cloning", False),
+    ],
+)
+def test_cloning_where_process_supervision_may_be_meant_is_told(run, here, data, options, loss, told):
+    said = run("train", "--data", data, "--epochs", 1, "--output-dir", "out", *SMALL, *options.split())
+    assert f"loss {loss}\n" in said
+    assert ("this is cloning alone" in said and "add --process-weight 0.1\n" in said) == told
+
+
+def test_jobs_of_a_training_change_nothing(run, here, data):
+    weights = []
+    for jobs in ([], ["--jobs", 1], ["--jobs", 8]):
+        run("train", "--data", data, "--epochs", 1, "--output-dir", f"out{len(weights)}", *SMALL, *jobs)
+        weights.append((here / f"out{len(weights)}" / "best_model.safetensors").read_bytes())
+    assert len(set(weights)) == 1
+
+
 # Judgement
 
 
@@ -391,6 +418,7 @@ def test_help_explains_every_option(run, command):
         ("compare --num-eval-samples 5", "Missing option '--trc-checkpoint'"),
         ("train --data DATA --foo 1", "trc train: error: No such option '--foo'"),
         ("train --data none.npz", "no dataset at none.npz; make one with"),
+        ("train --data DATA --jobs 0", "0 is not in the range x>=1"),
         ("train --data DATA --lr nan", "learning_rate must be a positive number, got nan"),
         ("train --data DATA --epochs 1.5", "'1.5' is not a valid integer"),
         ("train --data DATA --model-size huge", "'huge' is not one of 'small', 'medium', 'large'"),

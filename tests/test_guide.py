@@ -164,6 +164,18 @@ def test_oscillator_is_the_problem_with_its_parameters(draw, van_der_pol):
     assert torch.isfinite(u.grad).all()
 
 
+def test_dynamics_by_name_are_those_of_the_problem_and_train(draw, van_der_pol, loaders, capfd):
+    x, _ = draw(van_der_pol, 3)
+    u = torch.randn(3, 100, 1, dtype=torch.float64)
+    simulate = guide.create_dynamics_function("vanderpol", mu=2.0, dt=0.1)
+    torch.testing.assert_close(simulate(x, u), guide.simulate_vanderpol_torch(x, u, mu=2.0, dt=0.1))
+    model = Model.create_small(control_horizon=100, seed=0)
+    before = model.decode[0].weight.clone()
+    simulate = guide.create_dynamics_function("Van der Pol")
+    guide.train_with_process_supervision(model, *loaders, dynamics_fn=simulate, cost_params=COST, epochs=1)
+    assert not torch.equal(before, model.decode[0].weight)
+
+
 def test_evaluator_measures_the_iterates(van_der_pol, draw):
     model = Model.create_small(problem=van_der_pol, seed=0)
     x, t = draw(van_der_pol, 7, torch.float32)
@@ -232,6 +244,12 @@ def test_evaluator_judges_by_the_problem_that_it_is_given(van_der_pol, draw):
         (lambda m, ls: guide.train(Model.create_small(), *ls), "horizon 15, the data have 2, 1 and 100"),
         (lambda m, ls: guide.train(m, *ls, device="gpu"), "unknown device 'gpu'"),
         (lambda m, ls: guide.RefinementEvaluator(m), "needs a problem or dynamics_fn"),
+        (
+            lambda m, ls: guide.RefinementEvaluator(m, "vanderpol"),
+            "problem must be a Problem, got 'vanderpol'",
+        ),
+        (lambda m, ls: guide.create_dynamics_function("odd"), "unknown problem 'odd'; known are"),
+        (lambda m, ls: guide.create_dynamics_function("vdp", mass=1), "has no setting 'mass'"),
     ],
 )
 def test_bad_calls_are_refused(loaders, call, message):

@@ -20,14 +20,15 @@ from .datasets import Dataset
 from .evaluation import refinement_metrics
 from .evaluation.metrics import control_mse
 from .model import Simulator, TinyRecursiveControl, ValuePredictor
-from .problems import Problem, QuadraticCost, make_problem
+from .problems import Problem, QuadraticCost, check_problem, make_problem
 from .simulation import Dynamics, rollout
 from .training import TrainingConfig
 from .training.losses import Cost, Objective, iterate_costs
 from .training.supervised import check_dimensions, digest, train_on_tensors
 
-__all__ = ["RefinementEvaluator", "RefinementMetrics", "create_data_loaders", "create_value_predictor", "load_dataset"]
-__all__ += ["simulate_vanderpol_torch", "train", "train_supervised", "train_with_process_supervision"]
+__all__ = ["RefinementEvaluator", "RefinementMetrics", "create_data_loaders", "create_dynamics_function"]
+__all__ += ["create_value_predictor", "load_dataset", "simulate_vanderpol_torch", "train", "train_supervised"]
+__all__ += ["train_with_process_supervision"]
 
 
 def load_dataset(
@@ -141,6 +142,15 @@ def simulate_vanderpol_torch(initial_state: Tensor, controls: Tensor, mu: float 
     return rollout(make_problem("van_der_pol", mu=mu, dt=dt), initial_state, controls)
 
 
+def create_dynamics_function(problem: str, **overrides: Any) -> Dynamics:
+    """Trajectories from initial states and controls, differentiable, of a problem by its name.
+
+    A problem that is registered is known to it at once (see :func:`trc.problems.register`); the overrides are those of
+    :func:`trc.make_problem`.
+    """
+    return partial(rollout, make_problem(problem, **overrides))
+
+
 def create_value_predictor(latent_dim: int, size: str = "small") -> ValuePredictor:
     """A predictor of the cost from the latent; see :class:`trc.ValuePredictor`."""
     return ValuePredictor.create(latent_dim, size)
@@ -179,6 +189,8 @@ class RefinementEvaluator:
         cost_params: dict[str, Any] | None = None,
     ) -> None:
         check_kind(model, TinyRecursiveControl, "model", "read it with trc.load_model(path)")
+        if problem is not None:
+            check_problem(problem)
         self.problem = problem or model.problem
         if self.problem is None and dynamics_fn is None:
             raise ValueError("RefinementEvaluator needs a problem or dynamics_fn.")

@@ -16,9 +16,9 @@ from ..datasets import Dataset, evaluation_set, load_dataset
 from ..evaluation import compare as compare_methods
 from ..evaluation import judge_iterates, refinement_metrics, report
 from ..model import TinyRecursiveControl
-from ..model.checkpoints import load_model, read_training_record
+from ..model.checkpoints import load_model
 from ..problems import Problem
-from ..training.run_folder import training_summary
+from ..training.run_folder import teacher_of, training_summary
 from .options import FILE, Output, ProblemName, options
 
 #: What is shown of a comparison: heading, column and format.
@@ -131,8 +131,7 @@ def read(
     if problem is not None and model.problem.name != problem:
         raise ValueError(f"{path} is for {model.problem.name!r}, not for {problem!r}.")
     if test_data is None:
-        setup = read_training_record(path).get("setup") or {}
-        teacher = (setup.get("data") or {}).get("expert", model.problem.teacher)
+        teacher = teacher_of(path) or model.problem.teacher
         try:
             data = evaluation_set(model.problem, expert=teacher if by_teacher else "lqr")
         except ValueError:  # a problem that LQR can't solve

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from ..common.interrupts import STATUS, end, heard
 from ..common.streams import usable_streams
 from .demo import demo, doctor
 from .evaluate import compare, evaluate, refine
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command, by default with the process's arguments; what is wrong is told in one line, exit status 2."""
     usable_streams()
     try:
-        trc.main(arguments, prog_name="trc", standalone_mode=False)
+        with heard():
+            trc.main(arguments, prog_name="trc", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
     except click.ClickException as error:
@@ -66,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(context.command_path if context else "trc", error.format_message())
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; give the same command again to go on", err=True)
-        sys.exit(130)
+        end()
+        sys.exit(STATUS)
     except OverflowError:
         _fail("trc", "a number is too large to compute with; give a smaller one.")
     except MemoryError:

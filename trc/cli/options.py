@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..common.pickles import refuse_pickle
 from ..problems import PROBLEMS, problem_name
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -26,6 +27,10 @@ class Output(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path."""
         path = super().convert(value, param, ctx)
+        try:
+            refuse_pickle(path, self.what, self.suffix)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
         if path.suffix != self.suffix:
             self.fail(f"{self.what} {self.suffix} file, got {path}.", param, ctx)
         return path

@@ -80,14 +80,15 @@ training_options = options(
 @click.option("--problem", type=ProblemName(), help="Checked against the dataset, which knows its problem.")
 @click.option("--output-dir", type=FOLDER, default="outputs/supervised", help="Folder of the run.")
 @of_training("epochs", "Passes over the data.")
+@click.option("--jobs", type=click.IntRange(1), expose_value=False, help="Without effect: a training is one process.")
 @model_options
 @training_options
 def train(data: Path, problem: str | None, output_dir: Path, **choices: Any) -> None:
     """Train a network on a dataset.
 
-    Its loss is behaviour cloning; a process weight, or --loss process, adds the improvement reward. The folder gets
-    best_model.safetensors, last_model.safetensors, training_stats.json and training_curves.png. An interrupted
-    training goes on with the same command, to the same weights.
+    Its loss is behaviour cloning; a process weight, or --loss process, adds the improvement reward, with one level or
+    two. The folder gets best_model.safetensors, last_model.safetensors, training_stats.json and training_curves.png.
+    An interrupted training goes on with the same command, to the same weights.
     """
     dataset = load_dataset(data)
     if problem is not None and dataset.problem.name != problem:
@@ -107,6 +108,7 @@ def train_on(
     """Make and train a network as the options say: fields of the training's configuration, the others the model's."""
     settings = {name: value for name, value in choices.items() if value is not None}
     training = {name: settings.pop(name) for name in TrainingConfig.__dataclass_fields__ if name in settings}
+    loss_is_chosen = not training.keys().isdisjoint(("loss", "process_weight"))
     training.setdefault("loss", "process" if "process_weight" in training else "cloning")
     if trm_style:
         settings = TRM_STYLE | settings
@@ -134,6 +136,11 @@ def train_on(
         + (f" with process weight {config.process_weight:g}" if weighs else "")
         + (f", state weight {config.state_weight:g}" if config.state_weight else "")
     )
+    if (two_level or use_value_predictor) and not loss_is_chosen:
+        click.echo(
+            "this is cloning alone; for process supervision, with which the first guides train two levels and a value "
+            f"predictor, add --process-weight {TrainingConfig.process_weight:g}"
+        )
     before, start = epochs_done(output_dir), time.perf_counter()
     if before:
         click.echo(f"found {before} of {config.epochs} epochs in {output_dir}")

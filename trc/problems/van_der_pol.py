@@ -24,7 +24,7 @@ class VanDerPol(Problem):
     """
 
     title: ClassVar[str] = "Van der Pol"
-    aliases: ClassVar[tuple[str, ...]] = ("vdp",)
+    aliases: ClassVar[tuple[str, ...]] = ("vdp", "van_der_pol_oscillator")
 
     name: str = "van_der_pol"
     state_names: tuple[str, ...] = ("position", "velocity")
