@@ -4,7 +4,7 @@ import itertools
 
 import pandas as pd
 
-from trc.artifact.figures.names import METHODS
+from trc.artifact.figures.names import METHODS, SETTINGS
 from trc.artifact.figures.tables import QUESTIONS
 
 PROBLEMS = ("double_integrator", "van_der_pol")
@@ -99,6 +99,9 @@ def tables(experiment):
         forms = pd.concat([zero.assign(size="small"), small.assign(size="small"), zero.assign(size="medium")])
         variants = crossed(problem=PROBLEMS, set=("test",)).merge(forms[["size", "form", "weight"]], how="cross")
         return both(variants, *metrics)
+    if experiment == "published_setting":
+        variants = pd.DataFrame(list(SETTINGS), columns=["variant", "weight"]).assign(problem="van_der_pol")
+        return both(variants[["problem", "variant", "weight"]], "success", "gap")
     if experiment == "iterations":
         recursive = ("K1-n3", "K3-n3", "K7-n3", "K3-n1")
         plain = ("plain-parameters", "plain-arithmetic", "plain-longer")

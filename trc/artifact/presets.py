@@ -49,6 +49,7 @@ def base_recipe(
     *,
     size: str = "small",
     feedback: str = "error",
+    expert: str | None = None,
     model: dict[str, Any] | None = None,
     num_samples: int | None = None,
     **training: Any,
@@ -56,7 +57,7 @@ def base_recipe(
     """The network that every experiment varies: small, told the terminal error, cloning controls and states.
 
     `model` are settings of the network that differ from its size's, `training` options of :func:`trc.train` that differ
-    from the base's; `num_samples` is the preset's by default.
+    from the base's; `num_samples` is the preset's by default, and the expert the problem's teacher.
     """
     chosen = settings(preset)
     base = {"epochs": chosen.epochs, "batch_size": chosen.batch_size, "warmup": chosen.warmup}
@@ -65,7 +66,7 @@ def base_recipe(
         problem=problem,
         size=size,
         feedback=feedback,
-        expert=PROBLEMS.find(problem).teacher,
+        expert=expert or PROBLEMS.find(problem).teacher,
         num_samples=chosen.num_samples if num_samples is None else num_samples,
         seed=seed,
         model=model or {},

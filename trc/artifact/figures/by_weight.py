@@ -7,8 +7,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from ...plots import MUTED
 from ..rows import select
-from .names import FORMS, present, title
-from .panels import legend_below, lines_of, log_axis, stacked, whiskers
+from .names import FORMS, SETTINGS, present, title
+from .panels import compared, legend_below, lines_of, log_axis, stacked, whiskers
 from .registry import figure
 
 #: What is drawn: its name, and how a value is turned into it; the first guess is a multiple of the optimum's cost.
@@ -41,6 +41,14 @@ def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     if "medium" in set(summary["size"]):
         lines["medium network"] = {"color": MUTED, "linestyle": "none", "marker": "D", "markerfacecolor": "white"}
     legend_below(figure, lines, 3)
+    return figure
+
+
+@figure(16, "setting", page="book/process_weight", experiment="published_setting")
+def published_setting(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Success and gap in the published setting and with what the reward may replace, by ``variant, weight``."""
+    metrics = {"success": "success (%)", "gap": "gap to the optimum (%)"}
+    figure, _ = compared(summary, runs, SETTINGS, ("variant", "weight"), metrics, height=3.6, spread=0.05, size=3)
     return figure
 
 

@@ -51,6 +51,19 @@ TOLD = {
     ("error", "wrong"): Look("its own, later a wrong one", "#cc6677"),
 }
 
+#: Networks of the published setting, and what takes the reward's place, by variant and weight.
+SETTINGS = {
+    ("published", 0.0): Look("cloning alone", MUTED),
+    **{("published", weight): Look(f"reward, weight {weight:g}", "#882255") for weight in (0.01, 0.1, 1.0, 10.0)},
+    **{("answer", weight): Look(f"answer's cost, weight {weight:g}", "#332288") for weight in (0.01, 0.1, 1.0)},
+    ("optimum", 0.0): Look("optimum as teacher", "#d55e00"),
+    ("optimum", 1.0): Look("… and reward, weight 1", "#882255"),
+    ("states", 0.0): Look("states cloned too", "#56b4e9"),
+    ("states", 1.0): Look("… and reward, weight 1", "#882255"),
+    ("feedback", 0.0): Look("told its plan's error", "#0072b2"),
+    ("feedback", 1.0): Look("… and reward, weight 1", "#882255"),
+}
+
 #: Networks that differ from the small one along one axis, in order.
 AXES = {
     ("small", "medium", "large"): Look("the three sizes", INK),

@@ -86,15 +86,16 @@ def compared(
     metrics: Mapping[str, str],
     *,
     unit: float = 100,
+    height: float = 1.75,
     spread: float = 0.14,
     size: float = 3.8,
     cap: str = "projecting",
 ) -> tuple[Figure, dict[str, list[Axes]]]:
     """A row of panels a problem, one a metric; in each a lying interval with its value and seeds for each look.
 
-    `looks` are by what stands in `columns`; `metrics` have the names of their axes.
+    `looks` are by what stands in `columns`; `metrics` have the names of their axes. A row is `height` inches high.
     """
-    figure, rows = stacked(summary["problem"], len(metrics), 1.75, sharey=True)
+    figure, rows = stacked(summary["problem"], len(metrics), height, sharey=True)
     for problem, row in rows.items():
         for ax, (metric, axis) in zip(row, metrics.items(), strict=True):
             for y, (key, look) in enumerate(reversed(looks.items())):
