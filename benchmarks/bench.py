@@ -1,11 +1,12 @@
 """What things cost, each beside what a reader would compare it with: `make bench`; solvers race in `make peers`.
 
 The two sides of a race run in turn, on one thread; what counts is the ratio within a repeat. Times are those of the
-machine at hand. Beside the races: the first solve in a process, what a rollout keeps for its gradient, and the
-agreement of the teachers with an interior-point solver.
+machine at hand. Beside the races: the first solve in a process, the memory of a rollout and its gradient (on Linux),
+and the agreement of the teachers with an interior-point solver.
 """
 
 import argparse
+import ctypes
 import itertools
 import os
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -106,7 +108,7 @@ OPERATIONS = {"1 Runge-Kutta step": VanDerPol, "4 Runge-Kutta steps": Substeps}
 
 
 def kept_memory(method: str, operations: str, batch: int, horizon: int) -> float:
-    """MiB of what a rollout keeps until its gradient is asked for."""
+    """MiB of the tensors that a rollout keeps until its gradient is asked for."""
     problem, kept = OPERATIONS[operations](horizon=horizon), {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -120,10 +122,44 @@ def kept_memory(method: str, operations: str, batch: int, horizon: int) -> float
     return sum(kept.values()) / 2**20
 
 
+def process_memory(method: str, operations: str, batch: int, horizon: int) -> float:
+    """MiB by which a process of its own grows until rollout and gradient are there, at most of some times."""
+    found = []
+    for _ in range(3):  # the allocator has two ways, of which one needs twice as much
+        with get_context("spawn").Pool(1) as pool:
+            found.append(pool.apply(_growth, (method, operations, batch, horizon)))
+    return max(found)
+
+
+def _growth(method: str, operations: str, batch: int, horizon: int) -> float:
+    torch.set_num_threads(1)
+    problem = OPERATIONS[operations](horizon=horizon)
+
+    def once(batch: int) -> None:
+        controls = torch.zeros(batch, horizon, 1, requires_grad=True)
+        METHODS[method](problem, draw(problem, batch, torch.float32)[0], controls).sum().backward()
+
+    once(2)  # what is loaded and compiled at first use does not count
+    ctypes.CDLL(None).malloc_trim(0)  # nor does what lies idle from then
+    Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
+    before = _resident("VmRSS")
+    once(batch)
+    return (_resident("VmHWM") - before) / 1024
+
+
+def _resident(field: str) -> int:
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
 def measure_memory() -> pd.DataFrame:
-    cases = list(itertools.product(METHODS, OPERATIONS, [(4096, 100), (8192, 100), (4096, 200)]))
-    rows = [(method, operations, *size, kept_memory(method, operations, *size)) for method, operations, size in cases]
-    return pd.DataFrame(rows, columns=["method", "operations", "batch", "horizon", "mebibytes"])
+    sizes = [(4096, 100), (8192, 100), (4096, 200)]
+    cases = tqdm(list(itertools.product(METHODS, OPERATIONS, sizes)), desc="memory", unit="case")
+    rows = [
+        (*case, *size, kept_memory(*case, *size), process_memory(*case, *size) if size == sizes[0] else None)
+        for *case, size in cases
+    ]
+    return pd.DataFrame(rows, columns=["method", "operations", "batch", "horizon", "mebibytes", "process"])
 
 
 def measure_agreement(count: int) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from trc.standalone import export_standalone
 from trc.training import TrainingConfig
 from trc.training.losses import Objective
 
-BATCH = 128
+BATCH, BASE_BATCH = 128, 64
 PLAIN = "without kernels"
 
 
@@ -36,6 +36,13 @@ def network_races() -> Iterator[Race]:
     )
     step = training_step(model.train(), 64, "cloning", value=False)
     yield Race("cloning step, small, feedback error", problem.name, 64, step, plainly(step), PLAIN)
+    for name in PAPER_PROBLEMS:  # what the experiments do many times, with feedback and without
+        make = partial(trc.TinyRecursiveControl.create_small, problem=trc.make_problem(name), seed=0)
+        fed, alone = (
+            training_step(make(feedback=feedback), BASE_BATCH, "cloning", value=False, state_weight=10.0)
+            for feedback in ("error", "none")
+        )
+        yield Race("step of the base training", name, BASE_BATCH, fed, alone, "no feedback")
 
 
 def plainly(call: Callable[[], object]) -> Callable[[], object]:
@@ -72,15 +79,19 @@ def loss_races() -> Iterator[Race]:
             yield Race(f"cloning step, feedback {feedback}", problem.name, BATCH, cloning, other, rival)
 
 
-def training_step(model: trc.TinyRecursiveControl, batch_size: int, loss: str, value: bool) -> Callable[[], None]:
+def training_step(
+    model: trc.TinyRecursiveControl, batch_size: int, loss: str, value: bool, state_weight: float = 0.0
+) -> Callable[[], None]:
     """Forward, backward and the optimizer's step, without the clipping."""
     model, problem = copy.deepcopy(model), model.problem
     predictor = trc.ValuePredictor.create(model.config.latent_dim, seed=0) if value else None
-    objective = Objective(model, TrainingConfig(loss=loss), Simulator(problem), problem.cost, predictor)
+    config = TrainingConfig(loss=loss, state_weight=state_weight)
+    objective = Objective(model, config, Simulator(problem), problem.cost, predictor)
     parameters = [*model.parameters(), *(predictor.parameters() if value else ())]
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
     data = trc.generate_dataset(problem, batch_size, seed=0)
-    batch = [t.float() for t in (data.initial_states, data.target_states, data.control_sequences, data.costs)]
+    solved = data.initial_states, data.target_states, data.control_sequences, data.costs, data.state_trajectories
+    batch = [tensor.float() for tensor in solved]
 
     def step() -> None:
         optimizer.zero_grad()
