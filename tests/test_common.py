@@ -1,18 +1,26 @@
 """Files that appear whole or not at all, work in several processes, and what is registered by name."""
 
+import ast
+import math
+import multiprocessing
 import os
+import re
 import shlex
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 import trc
-from trc.common.files import require_file, sha256, write_text, writing
-from trc.common.parallel import parallel_map, single_thread
+from trc.common import interrupts, parallel
+from trc.common.files import lock_folder, require_file, sha256, write_text, writing
+from trc.common.parallel import can_be_sent, parallel_map, single_thread
 from trc.common.registry import Registry
 
 
@@ -71,6 +79,122 @@ def test_order_and_threads_of_the_caller_are_kept():
     assert torch.get_num_threads() == 2
     with pytest.raises(ValueError, match="jobs must be a whole number, 1 or more, got 0"):
         list(parallel_map(pow, [(2, 3)], jobs=0))
+
+
+def tensors_of(view, count):
+    return view * count, torch.arange(count), (torch.ones(2, dtype=torch.bfloat16), view.requires_grad_())
+
+
+def test_tensors_are_sent_as_they_are_and_a_part_takes_no_more_than_itself():
+    part = torch.rand(100_000, 2, dtype=torch.float64)[::10_000]
+    packed = parallel._packed((tensors_of, (part, 3)))
+    assert len(packed) < 1000
+    back = parallel.ForkingPickler.loads(parallel._work(packed))
+    for found, wanted in zip((*back[:2], *back[2]), (part * 3, torch.arange(3), torch.ones(2), part), strict=True):
+        assert found.equal(wanted.to(found.dtype)) and found.is_shared() is False
+    back[0][0] = 1  # what came is one's own
+
+
+@pytest.mark.parametrize(
+    ("script", "function", "why"),
+    [
+        ("import trc\ngo()\n", pow, f"what script.py does would have to stand below `{parallel.GUARD}`"),
+        ("log = get(__name__)\ngo()\n", pow, "what script.py does would have to stand below"),
+        (None, "of main", "it is defined in a notebook or at a prompt, not in a file"),
+        (None, lambda one, two: one**two, "it is not defined at the top of a file"),
+        ('if __name__ == "__main__":\n    go()\n', lambda one, two: one**two, "it is not defined at the top of a file"),
+    ],
+)
+def test_where_no_other_process_can_be_started_one_does_it_all_and_says_why(
+    tmp_path, monkeypatch, script, function, why
+):
+    main = ModuleType("__main__")
+    if script is not None:
+        main.__file__ = str(write_text(tmp_path / "script.py", script))
+    if function == "of main":
+        exec("def function(one, two): return one**two", vars(main))
+        function = main.function
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.warns(UserWarning, match=f"one process does all the work: {re.escape(why)}"):
+        assert list(parallel_map(function, [(2, k) for k in range(3)], jobs=2)) == [1, 2, 4]
+    assert can_be_sent(pow) is (script is None or "if" in script)
+    assert can_be_sent(lambda: 0) is False
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ImportError("no sem_open")])
+def test_system_without_room_for_processes_is_no_obstacle(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", fail)
+    with pytest.warns(UserWarning, match="one process does all the work: the system starts no others"):
+        assert list(parallel_map(pow, [(2, 3), (2, 4)], jobs=2)) == [8, 16]
+
+
+def test_script_that_its_processes_run_again_ends_in_them_in_silence(monkeypatch, capfd):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(SystemExit, match="1"):
+        list(parallel_map(pow, [(2, 3), (2, 4)], jobs=2))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_and_end_with_whoever_asked():
+    work = [(2.0, float(k)) for k in range(5)]
+    assert list(parallel_map(math.pow, work, jobs=2)) == [1, 2, 4, 8, 16]
+    with pytest.raises(
+        RuntimeError, match=r"^a process ended before its work was done; .* With jobs=1 there are no oth"
+    ):
+        list(parallel_map(os._exit, [(3,), (3,)], jobs=2))
+    with pytest.raises(ValueError, match="math domain error"):
+        list(parallel_map(math.sqrt, [(-1,), (-1,)], jobs=2))
+    begin = time.perf_counter()
+    started = parallel_map(time.sleep, [(0,), (600,), (600,)], jobs=2)
+    next(started)
+    started.close()
+    assert time.perf_counter() - begin < 60 and not multiprocessing.active_children()
+
+
+# Interrupts
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["python", "-m", "trc", "train"], "trc"),
+        (["python", "-X", "utf8", "-Bum", "trc.artifact.claims"], "trc.artifact.claims"),
+        (["python", "-mtrc"], "trc"),
+        (["python", "-m", "pytest", "-m", "trc"], ""),
+        (["python", "-m", "trcx"], ""),
+        (["/usr/bin/trc", "train"], "trc"),
+        (["script.py", "-m", "trc"], ""),
+        (["-c"], ""),
+    ],
+)
+def test_command_is_known_while_it_loads(monkeypatch, words, command):
+    monkeypatch.setattr(sys, "orig_argv", words)
+    monkeypatch.setattr(sys, "argv", ["-m"] if words[0] == "python" else words)
+    assert interrupts._command() == command
+
+
+def test_interrupt_in_any_other_program_is_left_alone():
+    assert interrupts.COMMAND == "" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt), interrupts.heard():
+        signal.raise_signal(signal.SIGINT)
+    interrupts.end()  # and nothing ends
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks where a process is in its start")
+@pytest.mark.parametrize("command", ["trc", "trc.artifact.claims"])
+def test_command_that_is_interrupted_while_it_loads_says_one_line(command):
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    process = subprocess.Popen([sys.executable, "-m", command, "--help"], cwd=Path(__file__).parents[1], **how)
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text() and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert (said, process.returncode) == (f"{command}: interrupted; give the command again\n", interrupts.STATUS)
 
 
 # Registries
@@ -148,3 +272,28 @@ def test_work_is_done_whoever_listens(tmp_path, ends, encoding):
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parents[1])}
     subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "done").exists()
+
+
+def test_path_that_is_none_is_refused():
+    for path in (3, None, b"x", "~nobody-of-this-name/x"):
+        with pytest.raises(
+            ValueError, match=r"^a path must be text or a pathlib\.Path that leads somewhere, got .*\.$"
+        ):
+            write_text(path, "")
+
+
+def test_folder_is_held_by_one_at_a_time_where_the_system_has_locks(tmp_path, monkeypatch):
+    let_go = lock_folder(tmp_path)
+    with pytest.raises(BlockingIOError):
+        lock_folder(tmp_path)
+    let_go()
+    lock_folder(tmp_path)()
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    lock_folder(tmp_path)()
+
+
+def test_library_is_imported_without_what_windows_lacks():
+    lacking = {"fcntl", "grp", "pwd", "resource", "termios"}
+    for path in (Path(__file__).parents[1] / "trc").rglob("*.py"):
+        at_once = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.Import)]
+        assert not lacking & {alias.name for node in at_once for alias in node.names}, path

@@ -363,3 +363,17 @@ def test_the_user_s_matplotlibrc_changes_no_byte(tmp_path):
     own = drawn("own")
     with mpl.rc_context({"lines.linewidth": 9, "axes.facecolor": "black", "text.usetex": True}):
         assert drawn("theirs") == own
+
+
+def test_last_digits_of_numbers_which_depend_on_the_processor_change_no_byte(tmp_path):
+    chance, files = np.random.default_rng(0), {}
+    data = chance.normal(size=(4, 30))
+    for name in ("one", "other"):
+        shaken = data * (1 + chance.integers(-2, 3, data.shape) * 2.0**-52)
+        with style():
+            figure, axes = plt.subplots(1, 2)
+            for values in shaken:
+                axes[0].plot(np.full(30, values[0]) + values - values, values, "o", ms=3)
+                axes[1].errorbar(values, values**2, yerr=np.abs(values), fmt="s-", capsize=2)
+        files[name] = [path.read_bytes() for path in save_vector(figure, tmp_path / name)]
+    assert files["one"] == files["other"]

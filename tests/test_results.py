@@ -7,7 +7,7 @@ import pytest
 
 from trc.artifact import results
 from trc.common.files import sha256
-from trc.common.provenance import project_root
+from trc.common.provenance import project_root, source_commit
 
 FRAME = pd.DataFrame({"problem": ["a", "b"], "seed": [0, 1], "value": [1 / 3, float("nan")]})
 
@@ -98,6 +98,13 @@ def test_table_that_no_manifest_records_is_read_on_demand_only(folder):
     assert len(results.read_table("tiny", "timings.csv", check=False)) == 2
 
 
+@pytest.mark.parametrize("text", ["", "a,b\n1\n1,2,3\n", b"\xff\xfe"])
+def test_file_that_is_no_table_is_refused(folder, text):
+    (folder / "timings.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"timings\.csv is not a readable table \(.*\); restore it with git, or .*\.$"):
+        results.read_table("tiny", "timings.csv", check=False)
+
+
 @pytest.mark.parametrize("missing", ["runs.csv", "manifest.json"])
 def test_missing_file_is_named_with_the_command_that_makes_it(folder, missing):
     (folder / missing).unlink()
@@ -125,6 +132,9 @@ def test_presets_write_to_their_places_from_everywhere_in_the_project(root, monk
     assert results.experiment_folder("tiny", "smoke", "/elsewhere") == results.Path("/elsewhere/tiny")
     assert results.experiment_folder("tiny", "smoke", 5) == root / "5" / "tiny"  # as papermill reads `-p results_dir 5`
     assert results.experiment_folder("tiny", "smoke", "out") == root / "out" / "tiny"
+    assert results.experiment_folder("tiny", "smoke", results.Path("out")) == root / "out" / "tiny"
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert results.experiment_folder("tiny", "smoke", "~/out") == results.Path("/home/someone/out/tiny")
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
@@ -144,6 +154,39 @@ def test_run_notes_the_commit_and_whether_the_sources_differ_from_it(root):
     assert results.Record(root).sources_changed is False
     (root / "trc" / "a.py").write_text("2")
     assert results.Record(root).sources_changed is True
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_commit_is_never_that_of_another_repository(root, monkeypatch, tmp_path_factory):
+    def git(*arguments, cwd=root):
+        settings = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *settings, *arguments], cwd=cwd, check=True, capture_output=True)
+
+    unpacked = root / "unpacked"  # from an archive, inside a repository
+    shutil.copytree(root / "book", unpacked / "book")
+    (unpacked / "trc").mkdir()
+    (unpacked / "trc" / "a.py").write_text("1")
+    git("init")
+    for tracked in ("book", "unpacked"):  # whether that one keeps a copy of the project or not
+        git("add", tracked)
+        git("commit", "--no-verify", "-m", tracked)
+        monkeypatch.chdir(unpacked)
+        assert source_commit() == (None, None)
+    monkeypatch.chdir(root)
+    assert source_commit() == (None, None)  # this one has no sources
+    another = tmp_path_factory.mktemp("another")
+    git("init", cwd=unpacked)
+    git("init", cwd=another)
+    git("commit", "--no-verify", "--allow-empty", "-m", "no sources", cwd=another)
+    monkeypatch.chdir(unpacked)
+    monkeypatch.setenv("GIT_DIR", str(another / ".git"))  # as in a hook of git's
+    assert source_commit() == (None, None)  # nothing is committed yet
+    monkeypatch.delenv("GIT_DIR")
+    git("add", ".", cwd=unpacked)
+    git("commit", "--no-verify", "-m", "first", cwd=unpacked)
+    mine = source_commit()
+    monkeypatch.setenv("GIT_DIR", str(another / ".git"))
+    assert source_commit() == mine and mine[1] is False and len(mine[0]) == 40
 
 
 def test_manifest_is_the_same_but_for_the_run(folder):

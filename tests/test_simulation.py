@@ -21,18 +21,36 @@ def test_gradient_with_one_parameter_for_all_is_that_of_finite_differences(van_d
 
 @pytest.mark.parametrize("by", ["initial", "controls", "mu"])
 @pytest.mark.parametrize("again", ["grad", "backward"])
-def test_second_derivative_is_refused(van_der_pol, by, again):
-    given = {"initial": randn(2, 2), "controls": randn(2, 3, 1), "mu": torch.ones(2, dtype=torch.float64)}
-    given[by].requires_grad_()
-    states = trc.rollout(van_der_pol, given["initial"], given["controls"], {"mu": given["mu"]})
-    (once,) = torch.autograd.grad(states.square().sum(), given[by], retain_graph=True)
-    (gradient,) = torch.autograd.grad(states.square().sum(), given[by], create_graph=True)
-    assert torch.equal(once, gradient)
-    with pytest.raises(RuntimeError, match="rollout can be differentiated once only"):
+def test_second_derivatives_are_those_of_a_loop(van_der_pol, by, again):
+    found = []
+    for simulate in (trc.rollout, step_by_step):
+        given = {"initial": randn(2, 2), "controls": randn(2, 3, 1), "mu": torch.ones(2, dtype=torch.float64)}
+        given[by].requires_grad_()
+        states = simulate(van_der_pol, given["initial"], given["controls"], {"mu": given["mu"]})
+        (once,) = torch.autograd.grad(states.square().sum(), given[by], retain_graph=True)
+        (gradient,) = torch.autograd.grad(states.square().sum(), given[by], create_graph=True)
+        torch.testing.assert_close(once, gradient.detach())
         if again == "grad":
-            torch.autograd.grad(gradient.square().sum(), given[by])
+            found.append(torch.autograd.grad(gradient.sin().sum(), given[by])[0])
         else:
-            gradient.sum().backward()
+            gradient.sin().sum().backward()
+            found.append(given[by].grad)
+    torch.testing.assert_close(*found)
+
+
+def test_second_derivatives_by_everything_are_those_of_finite_differences(van_der_pol):
+    inputs = 0.5 * randn(2, 2), randn(2, 3, 1, seed=1), torch.tensor(1.3, dtype=torch.float64)
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    assert torch.autograd.gradgradcheck(lambda x, u, mu: trc.rollout(van_der_pol, x, u, {"mu": mu}), inputs)
+
+
+def test_second_derivative_takes_an_initial_state_on_which_the_controls_depend(van_der_pol):
+    x, twice = randn(2, 2).requires_grad_(), []
+    for simulate in (trc.rollout, step_by_step):
+        states = simulate(van_der_pol, x, (x.sin() * x.cos()).unsqueeze(-1))
+        (gradient,) = torch.autograd.grad(states.square().sum(), x, create_graph=True)
+        twice += torch.autograd.grad(gradient.square().sum(), x)
+    torch.testing.assert_close(*twice)
 
 
 # Costates

@@ -8,10 +8,10 @@ import torch
 
 import trc
 from trc.datasets import ARRAYS
-from trc.model.checkpoints import load_value_predictor, read_training_record
+from trc.model.checkpoints import load_value_predictor, read_tensors, read_training_record, write_tensors
 from trc.training import LOSSES, loop
 from trc.training.losses import Objective, iterate_costs
-from trc.training.run_folder import RunFolder
+from trc.training.run_folder import RunFolder, epochs_done
 from trc.training.schedules import PLATEAU, learning_rate
 
 TINY = {"latent_dim": 32, "hidden_dim": 64, "num_blocks": 1, "num_outer_cycles": 2, "num_inner_cycles": 1}
@@ -330,6 +330,7 @@ def test_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, double_
     for epochs in (1, count - 1):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(RunFolder, "keep", keep_and_interrupt)
+            patch.setattr(RunFolder, "_draw", lambda *_: None)  # it takes most of the time
             run(tmp_path / "parts")
         assert len(done) == epochs  # none of them was run again
     assert run(tmp_path / "parts") == whole
@@ -337,8 +338,10 @@ def test_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, double_
     names = {path.name for path in (tmp_path / "whole").iterdir()}
     models = {f"{name}.safetensors" for name in ("best_model", "last_model", "training_state")}
     assert names == models | {"training_stats.json", "training_curves.png"}
-    for name in names:
+    for name in names - {"training_stats.json"}:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+    one, other = (json.loads((tmp_path / place / "training_stats.json").read_text()) for place in ("whole", "parts"))
+    assert one | {"seconds": 0} == other | {"seconds": 0}  # no two runs take the same time
 
 
 def test_finished_run_has_best_and_last_weights_says_how_it_was_made_and_is_not_run_again(
@@ -358,6 +361,46 @@ def test_finished_run_has_best_and_last_weights_says_how_it_was_made_and_is_not_
     assert record["setup"]["data"]["seed"] == 1
     assert stats["history"] == record["history"] == dataclasses.asdict(history)
     assert (tmp_path / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_time_is_summed_and_curves_are_there_whenever_it_is_interrupted(tmp_path, monkeypatch, double_integrator, data):
+    clock, epoch = [0.0], loop._train_epoch
+    monkeypatch.setattr("trc.training.run_folder.time.perf_counter", lambda: clock[0])
+
+    def train_for_ten_seconds(*arguments):
+        clock[0] += 10
+        if len(arguments[-1].train_loss) == stop:
+            clock[0] += 1000  # of an epoch that is lost
+            raise KeyboardInterrupt
+        return epoch(*arguments)
+
+    def stats():
+        found = json.loads((tmp_path / "training_stats.json").read_text())
+        return found["seconds"], found["finished"]
+
+    monkeypatch.setattr(loop, "_train_epoch", train_for_ten_seconds)
+    for stop in (0, 2, 2):
+        clock[0] += 500  # between two starts
+        with pytest.raises(KeyboardInterrupt):
+            trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
+        curves = tmp_path / "training_curves.png"
+        assert curves.is_file() == (stop > 0)  # of the first epoch there is nothing to draw
+        if stop:
+            assert curves.read_bytes().startswith(b"\x89PNG")
+            assert stats() == (10 * stop, False)
+            curves.unlink()
+    stop = None
+    for _ in range(2):  # what is found to be complete takes no time
+        trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
+        assert stats() == (50, True)
+
+
+def test_time_begins_anew_where_its_file_was_removed_or_changed(tmp_path, double_integrator, data):
+    stats = tmp_path / "training_stats.json"
+    for text in (None, "{", '{"seconds": -1}'):
+        trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN | {"epochs": 1})
+        assert json.loads(stats.read_text())["seconds"] >= 0
+        stats.write_text(text) if text else stats.unlink()
 
 
 @pytest.mark.parametrize(
@@ -385,6 +428,28 @@ def test_damaged_state_is_refused(tmp_path, double_integrator, data):
     message = "is not a readable state of a training .*; remove it and the models beside it to begin anew"
     with pytest.raises(ValueError, match=message):
         trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"setup": []},
+        {"setup": {"model": 1}},
+        {"history": None},
+        {"history": {"train_loss": [1.0], "validation_loss": 1.0}},
+        {"history": {"train_loss": 5, "validation_loss": [1.0]}},
+        {"history": {"train_loss": [1.0], "validation_loss": [1.0, 2.0]}},
+    ],
+    ids=str,
+)
+def test_state_of_another_form_is_refused(tmp_path, double_integrator, data, change):
+    trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN | {"epochs": 1})
+    state = tmp_path / "training_state.safetensors"
+    header, tensors = read_tensors(state)
+    write_tensors(state, header | change, tensors)
+    for call in (epochs_done, lambda path: trc.train(tiny(double_integrator), data, output_dir=path, **RUN)):
+        with pytest.raises(ValueError, match=r"is not a readable state of a training .*; remove it and the models"):
+            call(tmp_path)
 
 
 def test_loss_that_explodes_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, double_integrator, data):

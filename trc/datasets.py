@@ -2,23 +2,25 @@
 
 import json
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .common.checks import check_choice, check_count, check_real, check_seed, check_tensor
+from .common.checks import as_json, check_choice, check_count, check_real, check_seed, check_tensor
 from .common.files import as_path, readable, require_file, writing
 from .common.parallel import parallel_map
+from .common.pickles import refuse_pickle
 from .common.provenance import package_versions
-from .experts import EXPERTS, Expert, Trajectory
-from .problems import PROBLEMS, Problem, check_problem, make_problem
+from .experts import EXPERTS, Expert, NoneSolved, Overflowing, Trajectory
+from .problems import PROBLEMS, Problem, check_problem, check_trajectories, make_problem
 
 #: Seeds of the training and of the fixed test instances of every experiment; :func:`trc.train` refuses the latter.
 TRAINING_SEED, TEST_SEED = 42, 123
@@ -32,12 +34,27 @@ CHUNK = 1024
 #: Seconds that other processes take until they are of use: they import torch first.
 START_OF_PROCESSES = 5.0
 
-ARRAYS = ("initial_states", "target_states", "control_sequences", "state_trajectories", "costs")
+
+class Instance(NamedTuple):
+    """One solved instance of a dataset, or a batch of them as a loader puts them together."""
+
+    initial_states: Tensor  #: [n]
+    target_states: Tensor  #: [n]
+    control_sequences: Tensor  #: [T, m]
+    state_trajectories: Tensor  #: [T+1, n]
+    costs: Tensor  #: []
 
 
-@dataclass(frozen=True)
+#: What a dataset's file holds beside its origin.
+ARRAYS = Instance._fields
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """Solved instances of a problem and what makes them again."""
+    """Solved instances of a problem and what makes them again.
+
+    ``data[i]`` is an :class:`Instance`, so that torch's ``DataLoader`` takes a dataset as it is.
+    """
 
     initial_states: Tensor  #: [N, n]
     target_states: Tensor  #: [N, n]
@@ -50,6 +67,9 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.costs)
+
+    def __getitem__(self, index: int | slice | Tensor) -> Instance:
+        return Instance(*(getattr(self, name)[index] for name in ARRAYS))
 
     def __post_init__(self) -> None:
         if not isinstance(self.origin, dict) or not {"problem", "seed"} <= set(self.origin):
@@ -86,8 +106,9 @@ class Dataset:
         The `shares` are of the instances, for example ``0.8, 0.1`` for training and validation, the rest for a test.
         The same seed gives the same parts.
         """
-        check_seed(seed)
-        if not 0 < sum(check_real(share, "share", positive=True) for share in shares) < 1:
+        seed = check_seed(seed)
+        shares = tuple(check_real(share, "share", positive=True) for share in shares)
+        if not 0 < sum(shares) < 1:
             raise ValueError(f"the shares of a split must lie between 0 and 1 and leave a rest, got {shares}.")
         if len(self) <= len(shares):
             raise ValueError(f"{len(self)} instances can't be split into {len(shares) + 1} parts; generate more.")
@@ -102,7 +123,7 @@ class Dataset:
 
     def first(self, count: int) -> Self:
         """The first `count` instances."""
-        if check_count(count, "count") > len(self):
+        if (count := check_count(count, "count")) > len(self):
             raise ValueError(f"there are only {len(self)} instances, not {count}.")
         return self._rows(slice(count), first=count)
 
@@ -115,11 +136,14 @@ class Dataset:
         path = as_path(path)
         if path.is_dir():
             path = path / "lqr_dataset.npz"
+        refuse_pickle(path, "a dataset is a", ".npz")
         if path.suffix != ".npz":
             raise ValueError(f"a dataset is saved as .npz, or into a folder that exists, got {path}.")
         arrays = {name: getattr(self, name).numpy(force=True) for name in ARRAYS}
         with writing(path) as file:
-            np.savez_compressed(file, **arrays, origin=np.array(json.dumps(self.origin, sort_keys=True)))
+            np.savez_compressed(
+                file, **arrays, origin=np.array(json.dumps(self.origin, sort_keys=True, default=as_json))
+            )
         return path
 
     @classmethod
@@ -131,6 +155,7 @@ class Dataset:
         """
         if problem is not None:
             check_problem(problem)
+        refuse_pickle(path, "a dataset is a", ".npz", "make one with trc generate --output {instead}")
         path = require_file(path, "dataset", "make one with trc.generate_dataset(...).save(path)")
         with readable(path, "trc dataset", "generate it again"):
             if not zipfile.is_zipfile(path):
@@ -167,6 +192,9 @@ def generate_dataset(
 ) -> Dataset:
     """Sample instances of a problem and solve each with an expert, in float64; `progress` shows a bar.
 
+    Instances that overflow under the expert are left out, with a warning; the origin says how many. If all do, it is a
+    ``ValueError``.
+
     Parameters
     ----------
     num_samples, seed, jobs : int
@@ -177,25 +205,45 @@ def generate_dataset(
         Widens the box of initial states (1.5 and 2: out of distribution).
     """
     check_problem(problem)
-    check_count(jobs, "jobs")
+    num_samples, jobs = check_count(num_samples, "num_samples"), check_count(jobs, "jobs")
+    seed, scale = check_seed(seed), check_real(scale, "scale", positive=True)
     solve = EXPERTS.find(expert)
-    check_seed(seed)
+    check_trajectories(problem, num_samples, times=2)  # as chunks and put together
     generator = torch.Generator().manual_seed(seed)
     initial, target = problem.sample(num_samples, generator=generator, scale=scale, dtype=torch.float64)
     chunks = [(problem, *chunk) for chunk in zip(initial.split(CHUNK), target.split(CHUNK), strict=True)]
     work = _solve_chunks(solve, chunks, jobs)
     solved = list(tqdm(work, desc=expert, unit="chunk", total=len(chunks), disable=not progress))
-    controls, states, costs = (torch.cat([getattr(s, name) for s in solved]) for name in ("controls", "states", "cost"))
+    if all(chunk is None for chunk in solved):
+        solve(*chunks[0])  # which says why
+    kept = [(*chunk[1:], some) for chunk, some in zip(chunks, solved, strict=True) if some is not None]
+    rows = [(x, goal, some.controls, some.states, some.cost) for x, goal, some in kept]
+    arrays = [torch.cat(parts) for parts in zip(*rows, strict=True)]
+    fine = arrays[-1].isfinite()
     origin = {"problem": problem.to_dict(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
-    return Dataset(initial, target, controls, states, costs, origin | {"versions": package_versions("torch", "numpy")})
+    if lost := num_samples - int(fine.sum()):
+        origin["left_out"] = lost
+        warnings.warn(f"{lost} of {num_samples} instances overflow with {expert}, and are left out.", stacklevel=2)
+        arrays = [array[fine] for array in arrays]
+    return Dataset(*arrays, origin | {"versions": package_versions("torch", "numpy")})
 
 
-def _solve_chunks(solve: Expert, chunks: list[tuple], jobs: int) -> Iterator[Trajectory]:
+def _solve_chunks(solve: Expert, chunks: list[tuple], jobs: int) -> Iterator[Trajectory | None]:
     """The first chunk here; the rest too, where that takes no longer than other processes take to start."""
-    start = time.perf_counter()
-    yield from parallel_map(solve, chunks[:1])
-    rest = (len(chunks) - 1) * (time.perf_counter() - start)
-    yield from parallel_map(solve, chunks[1:], jobs if rest > START_OF_PROCESSES else 1)
+    start, work = time.perf_counter(), [(solve, *chunk) for chunk in chunks]
+    yield from parallel_map(_solve_chunk, work[:1])
+    rest = (len(work) - 1) * (time.perf_counter() - start)
+    yield from parallel_map(_solve_chunk, work[1:], jobs if rest > START_OF_PROCESSES else 1)
+
+
+def _solve_chunk(solve: Expert, problem: Problem, initial: Tensor, target: Tensor) -> Trajectory | None:
+    """The instances solved, or nothing where none can be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Overflowing)  # it is said of all chunks together
+        try:
+            return solve(problem, initial, target)
+        except NoneSolved:
+            return None
 
 
 def evaluation_set(problem: Problem, name: str = "test", expert: str = "lqr", jobs: int = 1) -> Dataset:
@@ -206,7 +254,10 @@ def evaluation_set(problem: Problem, name: str = "test", expert: str = "lqr", jo
     """
     check_choice(name, "evaluation set", EVALUATION_SETS)
     size, scale = EVALUATION_SETS[name]
-    return generate_dataset(problem, size, seed=TEST_SEED, expert=expert, scale=scale, jobs=jobs)
+    data = generate_dataset(problem, size, seed=TEST_SEED, expert=expert, scale=scale, jobs=jobs)
+    if len(data) < size:
+        raise ValueError(f"{expert} solves only {len(data)} of the {size} fixed instances of {problem.name}; use ilqr.")
+    return data
 
 
 def load_dataset(path: str | Path, problem: Problem | None = None) -> Dataset:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.backends import backend_pdf
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -78,15 +80,37 @@ def _save(figure: Figure, paths: Mapping[str, Path]) -> list[Path]:
         for kind, path in paths.items():
             buffer = io.BytesIO()
             dpi = 150 if kind == "png" else "figure"
-            figure.savefig(buffer, format=kind, dpi=dpi, metadata=dict.fromkeys(_UNDATED[kind]))
-            drawn = buffer.getvalue()
-            # an SVG's clip paths are named by where they lie, to the last digit, which depends on the processor
-            for number, name in enumerate(dict.fromkeys(re.findall(rb'<clipPath id="(\w+)"', drawn))):
-                drawn = drawn.replace(name, b"clip%d" % number)
+            with _rounded():
+                figure.savefig(buffer, format=kind, dpi=dpi, metadata=dict.fromkeys(_UNDATED[kind]))
             with writing(path) as file:
-                file.write(drawn)
+                file.write(_renamed(buffer.getvalue()) if kind == "svg" else buffer.getvalue())
     plt.close(figure)
     return list(paths.values())
+
+
+def _renamed(svg: bytes) -> bytes:
+    """An SVG without what the last digit of a number decides, which depends on the processor.
+
+    Clip paths are named by where they lie, to the last digit, and zeros have a sign.
+    """
+    for number, name in enumerate(dict.fromkeys(re.findall(rb'<clipPath id="(\w+)"', svg))):
+        svg = svg.replace(name, b"clip%d" % number)
+    return re.sub(rb"(?<![\w.-])-0(?![\w.-])", b"0", svg)
+
+
+@contextmanager
+def _rounded() -> Iterator[None]:
+    """Let matplotlib write a PDF's numbers with as many digits as an SVG's: it writes ten, the last by chance."""
+    written = backend_pdf.pdfRepr
+
+    def rounded(thing: Any) -> bytes:
+        return written(round(float(thing), 6) + 0.0 if isinstance(thing, float | np.floating) else thing)
+
+    backend_pdf.pdfRepr = rounded
+    try:
+        yield
+    finally:
+        backend_pdf.pdfRepr = written
 
 
 def training_curves(train_loss: Sequence[float], validation_loss: Sequence[float]) -> Figure:

@@ -1,6 +1,6 @@
 """One object an experiment: its size, its seeds, what it trains, how that is judged, and the tables that it writes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,7 +43,7 @@ class Experiment:
         self,
         name: str,
         preset: str,
-        seeds: str | int = "",
+        seeds: str | int | Iterable[int] = "",
         jobs: int = 1,
         results_dir: str | Path = "",
         *,

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 
+from ..common.interrupts import STATUS, end, heard
 from ..common.streams import usable_streams
 
 Main = Callable[..., int]
@@ -18,14 +19,16 @@ def program(name: str, again: str = "give the command again") -> Callable[[Main]
         def run(arguments: list[str] | None = None) -> int:
             usable_streams()
             try:
-                return main(arguments)
+                with heard():
+                    return main(arguments)
             except (ValueError, OSError) as error:
                 print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
                 logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the interrupt once more
                 print(f"{name}: interrupted; {again}", file=sys.stderr)
-                return 130
+                end()
+                return STATUS
 
         return run
 

@@ -3,16 +3,17 @@
 import ast
 import hashlib
 import json
+import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..common.checks import check_choice
-from ..common.files import make_folder_of, require_file, sha256, write_text
+from ..common.checks import as_json, check_choice, plain, shown
+from ..common.files import as_path, make_folder_of, readable, require_file, sha256, write_text
 from ..common.provenance import package_versions, processor, project_root, source_commit
 from .presets import PRESETS
 
@@ -26,20 +27,24 @@ def experiment_folder(name: str, preset: str, results_dir: str | Path = "", root
     the project. A ``ValueError`` if the preset is unknown, or a trial would overwrite committed results.
     """
     check_choice(preset, "preset", PRESETS)
-    place = str(results_dir) or ("results" if preset == "paper" else "_build/smoke")
+    place = os.fspath(results_dir) if isinstance(results_dir, os.PathLike) else str(results_dir)
+    place = place or ("results" if preset == "paper" else "_build/smoke")
     project = project_root(root)
-    folder = project / place / name
+    folder = project / as_path(place) / name
     if preset != "paper" and folder.resolve().is_relative_to(project.resolve() / "results"):
         raise ValueError(f"results/ holds the paper preset's results; name another results_dir for {preset!r}.")
     return folder
 
 
-def parse_seeds(seeds: int | str, default: str) -> list[int]:
-    """Seeds as a notebook's parameter gives them: ``"0,1,2"``, a single number, or ``""`` for the default."""
-    text = str(default if seeds == "" else seeds)
-    parts = text.replace(" ", "").split(",")
+def parse_seeds(seeds: int | str | Iterable[int], default: str) -> list[int]:
+    """Seeds as a notebook's parameter gives them: ``"0,1,2"``, a number or several, or ``""`` for the default."""
+    given = plain(seeds)
+    given = default if isinstance(given, str) and not given else given
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        given = ",".join(str(plain(seed)) for seed in given)
+    parts = str(given).replace(" ", "").split(",")
     if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
-        raise ValueError(f"seeds must be different whole numbers, 0 or more, for example 0,1,2, got {text!r}.")
+        raise ValueError(f"seeds must be different whole numbers, 0 or more, for example 0,1,2, got {shown(seeds)}.")
     return [int(part) for part in parts]
 
 
@@ -88,7 +93,9 @@ class Record:
             "packages": packages | {"python": platform.python_version()},
             "run": run,
         }
-        return write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        return write_text(
+            self.folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, default=as_json) + "\n"
+        )
 
 
 def input_digests(root: Path, names: Sequence[str]) -> dict[str, str]:
@@ -133,7 +140,8 @@ def read_table(experiment: str, table: str, root: str | Path | None = None, *, c
     if check and recorded != sha256(path):
         wrong = f"{path} is not the file that its manifest records (edited, or of another run)"
         raise ValueError(f"{wrong}; {_remedy(experiment)}.")
-    return pd.read_csv(path)
+    with readable(path, "table", _remedy(experiment)):
+        return pd.read_csv(path)
 
 
 def _require(experiment: str, name: str, root: str | Path | None) -> Path:

@@ -12,6 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..common.checks import as_json, settle
+from ..common.files import DAMAGED
 from ..common.parallel import parallel_map, single_thread
 from ..common.provenance import source_commit
 from ..datasets import TRAINING_SEED, Dataset, generate_dataset, load_dataset
@@ -41,6 +43,9 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=dict)  # what differs from the size's settings
     training: dict[str, Any] = field(default_factory=dict)  # options of trc.train
 
+    def __post_init__(self) -> None:
+        settle(self)
+
     def made_problem(self) -> Problem:
         """The problem with its overrides."""
         return make_problem(self.problem, **self.overrides)
@@ -61,7 +66,7 @@ class Recipe:
     def meaning(self) -> dict[str, Any]:
         """Everything that the recipe says, defaults of training and network included."""
         whole = {"model": asdict(self.network_config()), "training": asdict(self.training_config())}
-        return json.loads(json.dumps(asdict(self) | whole))
+        return json.loads(json.dumps(asdict(self) | whole, default=as_json))
 
     def asked(self, meaning: dict[str, Any]) -> dict[str, Any]:
         """A meaning without what is as by default: an option that the library gets one day changes no recipe."""
@@ -114,8 +119,11 @@ def find(recipe: Recipe, folder: str | Path) -> Trained | None:
         about = f"{path.name} was trained under NUMERICS {other}, and this code has {NUMERICS}; it is trained anew."
         warnings.warn(about, stacklevel=2)
         return None
-    kept = record.get("recipe")
-    return (model, record) if kept and recipe.asked(kept) == recipe.asked(recipe.meaning()) else None
+    try:
+        same = recipe.asked(record["recipe"]) == recipe.asked(recipe.meaning())
+        return (model, record) if same and {"history", "seconds", "commit"} <= set(record) else None
+    except DAMAGED:  # of another form
+        return None
 
 
 def train_one(recipe: Recipe, folder: str | Path) -> None:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,9 +19,12 @@ DAMAGED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError
 DAMAGED += (zipfile.BadZipFile, zlib.error, SafetensorError)
 
 
-def as_path(path: str | Path) -> Path:
-    """A path as a user writes it, where ``~`` is the home."""
-    return Path(path).expanduser()
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """A path as a user writes it, where ``~`` is the home; a ``ValueError`` if it is none."""
+    try:
+        return Path(path).expanduser()
+    except (TypeError, RuntimeError):  # no path, or one into the home of nobody
+        raise ValueError(f"a path must be text or a pathlib.Path that leads somewhere, got {path!r:.60}.") from None
 
 
 def make_folder_of(path: str | Path) -> None:
@@ -86,6 +89,26 @@ def readable(path: str | Path, what: str, remedy: str) -> Iterator[None]:
     except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} is not a readable {what} ({reason}); {remedy}.") from None
+
+
+def lock_folder(path: Path) -> Callable[[], None]:
+    """Hold a folder for this process alone, and give what lets go of it; ``BlockingIOError`` if another one holds it.
+
+    The system lets go with the end of the process, however that ends. Where it has no such locks nothing is held.
+    """
+    try:
+        import fcntl  # Windows has none
+    except ImportError:
+        return lambda: None
+    held = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise
+    except OSError:
+        pass  # a file system without locks
+    return lambda: os.close(held)
 
 
 def sha256(path: str | Path) -> str:

@@ -1,5 +1,6 @@
 """Where something came from: the project's folder, the commit of its sources, packages, processor."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -40,13 +41,20 @@ def processor() -> str:
 
 
 def source_commit() -> tuple[str | None, bool | None]:
-    """Commit of the project, and whether library or notebooks differ from it; None outside a git checkout."""
+    """Commit of the project, and whether library or notebooks differ from it; None outside a git checkout of its own.
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+    Another repository may lie around the project's folder, when it was unpacked from an archive, or be named in the
+    environment, when git itself runs this: neither says anything about these sources.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*arguments: str) -> bytes:
+        how = {"cwd": project_root(), "env": environment, "capture_output": True, "check": True}
+        return subprocess.run(["git", *arguments], **how).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "trc", "notebooks"))
+        if git("rev-parse", "--show-prefix") or not git("ls-files", "--", "trc"):
+            return None, None
+        return git("rev-parse", "HEAD").decode(), bool(git("status", "--porcelain", "--", "trc", "notebooks"))
     except (OSError, subprocess.CalledProcessError):
         return None, None

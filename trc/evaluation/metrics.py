@@ -1,16 +1,22 @@
 """Metrics of controls: of an instance, of the iterates that lead to them, and of all instances together."""
 
+import math
+
 import torch
 from torch import Tensor
 
-from ..common.checks import check_tensor
-from ..problems import Problem
+from ..common.checks import check_count, check_kind, check_tensor
+from ..common.memory import check_memory
+from ..problems import Problem, check_problem
 from ..simulation import rollout
 
 
 def random_controls(problem: Problem, num_samples: int, generator: torch.Generator) -> Tensor:
     """Controls ``[B, T, m]`` drawn uniformly between their bounds, float64."""
-    shape = (num_samples, problem.horizon, problem.control_dim)
+    check_problem(problem)
+    check_kind(generator, torch.Generator, "generator", "make one with torch.Generator().manual_seed(seed)")
+    shape = (check_count(num_samples, "num_samples"), problem.horizon, problem.control_dim)
+    check_memory(2 * 8 * math.prod(shape), f"{shape[0]:,} controls of {shape[1]:,} steps", "ask for fewer")
     unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     low, high = problem.bounds(unit)
     return low + unit * (high - low)

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..common.modes import values_only
 from ..experts import lqr
 from ..model import ControlNetwork
 from ..problems import Problem
@@ -16,7 +17,7 @@ from .metrics import aggregate, iterate_metrics, refinement_metrics
 CHUNK = 1024
 
 
-@torch.no_grad()
+@values_only
 def propose(
     model: ControlNetwork,
     initial: Tensor,
@@ -91,6 +92,11 @@ def evaluate(
     metrics = judge_iterates(model, problem, initial, target, iterations)
     if reference_cost is None:
         reference_cost = lqr(problem, initial.double(), target.double()).cost
+        if lost := int((~reference_cost.isfinite()).sum()):
+            raise ValueError(
+                f"saturated LQR overflows in {lost} of {len(initial)} instances; give another reference_cost, for "
+                "example that of trc.optimum(problem, initial, target)."
+            )
     report = aggregate({name: values[:, -1] for name, values in metrics.items()}, reference_cost)
     if metrics["cost"].shape[1] == 1:
         return report

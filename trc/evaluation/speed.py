@@ -1,6 +1,6 @@
 """How long a model takes and how much memory it needs, on the machine at hand."""
 
-import resource
+import math
 import statistics
 import sys
 import time
@@ -28,10 +28,9 @@ def measure_speed(
         ``latency_ms`` of one instance and of a batch of `batch_size` (``batch_latency_ms``): medians of `repeats` after
         one that is not counted, with their quartiles ``…_q1`` and ``…_q3``; ``throughput`` in instances a second;
         ``weights_mb``; ``peak_memory_mb``, the largest memory that the whole process has had so far (on a GPU: of
-        torch's tensors).
+        torch's tensors; on Windows, which does not tell: nan).
     """
-    check_count(batch_size, "batch_size")
-    check_count(repeats, "repeats", minimum=3)
+    batch_size, repeats = check_count(batch_size, "batch_size"), check_count(repeats, "repeats", minimum=3)
     parameter = next(model.parameters())
     generator = torch.Generator().manual_seed(0)
     found: dict[str, float] = {}
@@ -102,5 +101,9 @@ def _peak_memory(device: torch.device) -> float:
     """Bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource  # Windows has none
+    except ImportError:
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak

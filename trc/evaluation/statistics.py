@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..common.checks import check_count
+from ..common.checks import check_count, check_real
+from ..common.memory import check_memory
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def bootstrap(
     """
     if values.ndim < 2 or not values.numel() or not torch.isfinite(values).all():
         raise ValueError(f"bootstrap needs finite values [seeds, instances], got shape {list(values.shape)}.")
-    check_count(resamples, "resamples")
-    if not 0 < confidence < 1:
+    resamples = check_count(resamples, "resamples")
+    check_memory(200 * resamples, f"{resamples:,} resamples", "ask for fewer")  # a tensor of one number each
+    if not 0 < (confidence := check_real(confidence, "confidence")) < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
     value = statistic(values)
     if value.ndim:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_real, check_tensor
+from ..common.modes import values_only
 from ..problems import Problem, check_instances
 from ..simulation import rollout, step_jacobians
 from .stationarity import residual
@@ -36,7 +37,7 @@ class Certificate:
         )
 
 
-@torch.no_grad()
+@values_only
 def certify(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor) -> Certificate:
     """Check controls ``[B, T, m]`` from initial to target states ``[B, n]``, whoever found them.
 
@@ -58,9 +59,9 @@ def certify(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor)
 def second_derivatives(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor) -> Tensor:
     """``∂²J/∂u∂u`` ``[B, T m, T m]``: one column an instance, all of them side by side."""
     size = controls[0].numel()
-    x0, goal, u = (tensor.repeat_interleave(size, 0) for tensor in (initial, target, controls))
-    columns = torch.eye(size, dtype=u.dtype, device=u.device).repeat(len(initial), 1).view_as(u)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        x0, goal, u = (tensor.repeat_interleave(size, 0) for tensor in (initial, target, controls))
+        columns = torch.eye(size, dtype=u.dtype, device=u.device).repeat(len(initial), 1).view_as(u)
         u = u.requires_grad_()
         states = [x0]
         for now in u.unbind(1):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_count, check_real, check_tensor
+from ..common.modes import values_only
 from ..problems import Parameters, Problem, check_instances, check_problem
 from ..simulation import step_jacobians
 from ..simulation.accelerate import run
@@ -55,7 +56,7 @@ class _Iterate:
 
 
 @EXPERTS.register("ilqr")
-@torch.no_grad()
+@values_only
 def ilqr(
     problem: Problem,
     initial: Tensor,
@@ -103,6 +104,7 @@ def ilqr(
 
 
 @EXPERTS.register("optimum")
+@values_only
 def optimum(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """The best stationary point known: :func:`ilqr` from all starts that the problem names, the cheapest kept.
 
@@ -126,7 +128,8 @@ def _start(
         if not isinstance(generator, torch.Generator):
             raise ValueError("a random start needs generator=torch.Generator().")
         low, high = problem.bounds(initial)
-        controls = low + torch.rand(shape, generator=generator, dtype=initial.dtype).to(initial) * (high - low)
+        unit = torch.rand(shape, generator=generator, dtype=initial.dtype, device=generator.device)
+        controls = low + unit.to(initial) * (high - low)
     else:
         own = problem.start_controls(initial, target)
         if start not in own:

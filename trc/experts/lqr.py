@@ -7,6 +7,7 @@ On a linear problem whose bounds are not active this is the optimum. With active
 import torch
 from torch import Tensor
 
+from ..common.modes import values_only
 from ..problems import Parameters, Problem, check_instances
 from ..simulation import step_jacobians
 from ..simulation.accelerate import run
@@ -59,21 +60,23 @@ def riccati_step(
     return gain, offset, (P + P.mT) / 2, p
 
 
-@torch.no_grad()
+@values_only
 def lqr_gains(problem: Problem, target: Tensor, horizon: int | None = None) -> tuple[Tensor, Tensor]:
     """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` for step and cost as they are at each target, controls zero.
+
+    In the dtype of the target, computed in float64.
 
     The horizon is the problem's own by default. A target for which there are none gets what is not a number; it is a
     ``ValueError`` if that is so for all.
     """
-    gains, offsets = _gains(problem, target, horizon or problem.horizon)
+    gains, offsets = _gains(problem, target.double(), horizon or problem.horizon)
     if not gains.flatten(1).isfinite().all(1).any():
         raise NoneSolved(
             "the Riccati recursion overflows, or the cost does not curve upwards in every control, or has no second "
             "derivatives at the target; use a shorter horizon, a smaller dt, smaller weights, or the expert ilqr from "
             "another start."
         )
-    return gains, offsets
+    return gains.to(target.dtype), offsets.to(target.dtype)
 
 
 def _gains(problem: Problem, target: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
@@ -91,7 +94,7 @@ def at_the_target(problem: Problem, target: Tensor, parameters: Parameters) -> t
 
 
 @EXPERTS.register("lqr")
-@torch.no_grad()
+@values_only
 def lqr(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """Saturated LQR: time-varying feedback towards the target, clipped to the bounds, on the true dynamics.
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..common.modes import values_only
 from ..problems import Problem, check_instances
 from ..simulation import linear_matrices, rollout
 from .base import Trajectory
@@ -11,7 +12,7 @@ from .base import Trajectory
 ARRIVED = 1e-8
 
 
-@torch.no_grad()
+@values_only
 def minimum_energy(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     """Minimise ``Σ u²`` subject to ``x_T = x_g``, without bounds.
 

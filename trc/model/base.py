@@ -7,7 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..common.checks import check_count, check_same_dtype, check_tensor
+from ..common.checks import check_count, check_same_dtype, check_tensor, plain, shown
+from ..common.memory import check_memory
+from ..common.modes import refuse_script
 from ..problems import Problem
 from ..simulation import Dynamics
 from .config import NetworkConfig
@@ -29,6 +31,7 @@ class ControlNetwork(nn.Module, ABC):
     """
 
     def __init__(self, config: NetworkConfig, problem: Problem | None = None) -> None:
+        config.check_fits()
         super().__init__()
         self.config = config
         self.problem = problem
@@ -69,16 +72,21 @@ class ControlNetwork(nn.Module, ABC):
             trajectories, ``all_states`` ``[B, K, T+1, n]``.
         """
         check_tensor(current_state, (None, self.config.state_dim), "current_state")
-        check_tensor(target_state, (len(current_state), self.config.state_dim), "target_state")
+        check_tensor(target_state, (current_state.shape[0], self.config.state_dim), "target_state")
         check_same_dtype(current_state, "current_state is", target_state, "target_state")
+        if current_state.device != self.control_low.device:
+            where = f"current_state is on {current_state.device} but the network on {self.control_low.device}"
+            raise ValueError(f"{where}; move one of them.")
         initial, target = current_state.to(self.control_low.dtype), target_state.to(self.control_low.dtype)
         iterations = self.config.num_outer_cycles if iterations is None else check_count(iterations, "iterations", 0)
+        kept = iterations * initial.shape[0] * self.config.control_horizon * self.config.control_dim
+        check_memory(kept * initial.element_size(), f"{iterations:,} refinements", "ask for fewer", initial.device)
         simulator = self.simulator(dynamics_fn)
         question = self.scaled_inputs(initial, target, time_remaining)
         controls, latents, seen = self.iterates(question, initial, target, simulator, iterations)
         output = {"controls": controls[-1]}
         if simulator is not None:
-            none = initial.new_zeros(len(initial), 0, self.config.state_dim)
+            none = initial.new_zeros(initial.shape[0], 0, self.config.state_dim)
             output["errors"] = torch.stack([one.error for one in seen], 1) if seen else none
         if return_all_iterations:
             output["all_controls"] = torch.stack(controls, 1)
@@ -87,6 +95,8 @@ class ControlNetwork(nn.Module, ABC):
             if seen and seen[0].states.ndim == 3:
                 output["all_states"] = torch.stack([one.states for one in seen], 1)
         return {name: tensor.to(current_state.dtype) for name, tensor in output.items()}
+
+    __prepare_scriptable__ = staticmethod(refuse_script)  # torch.jit.script asks it
 
     @abstractmethod
     def iterates(
@@ -122,11 +132,17 @@ class ControlNetwork(nn.Module, ABC):
     def scaled_inputs(self, initial: Tensor, target: Tensor, time_remaining: Tensor | float | None) -> Tensor:
         """Scaled initial state, target state and time ``[B, 2n + 1]``; the whole horizon where no time is given."""
         time = self.config.time_scale if time_remaining is None else time_remaining
-        time = torch.as_tensor(time, dtype=initial.dtype, device=initial.device).reshape(-1, 1)
-        if len(time) not in (1, len(initial)):
+        try:
+            time = time if isinstance(time, Tensor) else plain(time)
+            if isinstance(time, bool):
+                raise TypeError("no number")
+            time = torch.as_tensor(time, dtype=initial.dtype, device=initial.device).reshape(-1, 1)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"time_remaining must be seconds, one or one an instance, got {shown(time)}.") from None
+        if time.shape[0] not in (1, initial.shape[0]):
             raise ValueError(f"time_remaining needs one value or one an instance ({len(initial)}), got {len(time)}.")
         check_tensor(time, (None, 1), "time_remaining")
-        time = time.expand(len(initial), 1) / self.config.time_scale
+        time = time.expand(initial.shape[0], 1) / self.config.time_scale
         return torch.cat((initial / self.state_scale, target / self.state_scale, time), -1)
 
     def scaled_controls(self, controls: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ..common.checks import as_json
 from ..common.files import as_path, readable, require_file, writing
-from ..problems import PROBLEMS, Problem, make_problem
+from ..common.pickles import refuse_pickle
+from ..problems import PROBLEMS, Problem, check_problem, make_problem
 from .base import ControlNetwork
 from .config import ModelConfig
 from .feedforward import FeedForward, FeedForwardConfig
@@ -44,8 +46,9 @@ def save_model(
 
     Beside them it keeps how the model was trained (`training`), and the `value_predictor` that was trained along. The
     model is a TinyRecursiveControl or a FeedForward; one of another class, a subclass included, could not be read back
-    and is a ``ValueError``.
+    and is a ``ValueError``, as is the path of a pickle (``.pt``).
     """
+    refuse_pickle(path, "a checkpoint is a", ".safetensors")
     names = {kind: name for name, (_, kind) in NETWORKS.items()}
     if type(model) not in names:
         known = " or ".join(kind.__name__ for kind in names)
@@ -69,8 +72,10 @@ def load_model(path: str | Path, problem: Problem | None = None) -> ControlNetwo
     """Read what :func:`save_model` wrote; the model knows its problem, so feedback works at once.
 
     The `problem` is needed only if it is not one of ``trc.PROBLEMS``. A file that is truncated or foreign, or whose
-    weights don't fit its configuration, is a ``ValueError``.
+    weights don't fit its configuration, is a ``ValueError``; so is the path of a pickle (``.pt``), and none is loaded.
     """
+    if problem is not None:
+        check_problem(problem)
     header, tensors = _read_checkpoint(path)
     with readable(path, *_UNREADABLE):
         kind, network = NETWORKS[header.get("network", "trc")]  # the first files didn't say
@@ -107,10 +112,16 @@ def load_value_predictor(path: str | Path) -> ValuePredictor | None:
 
 def read_training_record(path: str | Path) -> dict[str, Any]:
     """How a checkpoint was trained, as given to :func:`save_model`; empty if nothing was given."""
-    return _read_checkpoint(path)[0].get("training") or {}
+    record = _read_checkpoint(path)[0].get("training") or {}
+    with readable(path, *_UNREADABLE):
+        if not isinstance(record, dict):
+            raise ValueError("how it was trained has another form")
+    return record
 
 
 def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    how = "train one with trc train, or load the weights with PyTorch and write {instead} with trc.save_model"
+    refuse_pickle(path, "a checkpoint is a", ".safetensors", how)
     path = require_file(path, "checkpoint", "make one with trc.save_model(model, path)")
     with readable(path, *_UNREADABLE):
         return read_tensors(path)
@@ -119,7 +130,7 @@ def _read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
 def write_tensors(path: str | Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
     """Write tensors by name, and JSON values as their header, to a ``.safetensors`` file: same values, same bytes."""
     with writing(path) as file:
-        file.write(safetensors.torch.save(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
+        file.write(safetensors.torch.save(tensors, {_HEADER: json.dumps(header, sort_keys=True, default=as_json)}))
     return as_path(path)
 
 

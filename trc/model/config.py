@@ -4,13 +4,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from ..common.checks import check_bounds, check_choice, check_count, check_kind, check_real, check_reals, from_settings
+import torch
+
+from ..common.checks import (
+    check_bounds,
+    check_choice,
+    check_count,
+    check_kind,
+    check_real,
+    check_reals,
+    from_settings,
+    plain,
+    settle,
+)
+from ..common.memory import check_memory
 from ..problems import Problem, check_problem
 from .feedback import FEEDBACKS
 
 #: What a setting that is a choice may be.
 CHOICES: dict[str, Iterable[str]] = {"reasoning": ("attention", "mlp"), "feedforward": ("silu", "swiglu")}
 CHOICES |= {"norm": ("layer", "rms"), "decoder": ("residual", "full"), "feedback": FEEDBACKS}
+
+#: Bytes of a block's modules, beside its weights; and how often training holds the weights: as they are, their
+#: gradient, the optimizer's two averages, and as they were in the best epoch.
+BLOCK, TRAINED = 16_000, 5
 
 #: What the three sizes change together: width, depth and heads.
 SIZES: dict[str, dict[str, int]] = {
@@ -56,6 +73,7 @@ class NetworkConfig:
     initial_scale: float = 0.1
 
     def __post_init__(self) -> None:
+        settle(self)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in CHOICES:
@@ -71,6 +89,18 @@ class NetworkConfig:
         for name in ("time_scale", "initial_scale"):
             check_real(getattr(self, name), name, positive=True)
 
+    def least_weights(self) -> int:
+        """At least so many weights a network of this configuration has."""
+        return self.control_horizon * self.control_dim
+
+    def check_fits(self, *, trained: bool = False) -> None:
+        """Raise ``ValueError`` if such a network can't fit into memory, or can't be `trained` there."""
+        weights = self.least_weights() * torch.get_default_dtype().itemsize * (TRAINED if trained else 1)
+        modules = getattr(self, "num_blocks", 0) * BLOCK
+        what = f"such a network{', to be trained,' if trained else ''}"
+        device = torch.get_default_device()
+        check_memory(weights + modules, what, "make it smaller, or the horizon shorter", device)
+
     @classmethod
     def for_problem(cls, problem: Problem, **settings: Any) -> Self:
         """With the dimensions, bounds and scales of `problem`; dimensions and bounds given too must agree with it."""
@@ -78,7 +108,8 @@ class NetworkConfig:
         fixed = {"state_dim": problem.state_dim, "control_dim": problem.control_dim, "control_horizon": problem.horizon}
         fixed |= {"control_low": problem.control_low, "control_high": problem.control_high}
         for name in [name for name in fixed if name in settings]:
-            given = tuple(settings[name]) if isinstance(settings[name], Iterable) else settings[name]
+            given = plain(settings[name])
+            given = tuple(map(plain, given)) if isinstance(given, Iterable) else given
             if given != fixed[name]:
                 raise ValueError(
                     f"{name}={given} does not match the problem {problem.name!r}, "
@@ -152,6 +183,14 @@ class ModelConfig(NetworkConfig):
         if check_real(self.dropout, "dropout", minimum=0) >= 1:
             raise ValueError(f"dropout must be below 1, got {self.dropout}.")
 
+    def least_weights(self) -> int:
+        """At least so many weights: matrices of the coders and of the blocks."""
+        n, d, hidden = self.state_dim, self.latent_dim, self.hidden_dim
+        flat = super().least_weights()
+        coders = hidden * (2 * n + 1 + 3 * d + 2 * flat) + d * flat
+        attention = 4 * d * d if self.reasoning == "attention" else 0
+        return coders + self.num_blocks * (attention + 2 * self.expansion * d * d)
+
     @property
     def H_cycles(self) -> int:
         """Refinements of a two-level network, under their own name."""
@@ -170,5 +209,6 @@ class ModelConfig(NetworkConfig):
             return cls.for_problem(problem, **shape | settings)
         settings = {"state_dim": 2, "control_dim": 1, "control_horizon": 15} | settings
         n, m = (check_count(settings[name], name) for name in ("state_dim", "control_dim"))
+        check_memory(64 * (n + 2 * m), "such a network", "give it fewer dimensions")  # for bounds and scales alone
         unscaled = {"control_low": (-4.0,) * m, "control_high": (4.0,) * m, "state_scale": (1.0,) * n}
         return cls.from_dict(unscaled | shape | settings)

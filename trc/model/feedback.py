@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from ..common.checks import all_finite
 from ..common.registry import Registry
 from ..problems import Problem
 from ..simulation import Dynamics, rollout
@@ -42,7 +42,7 @@ class Simulator:
             raise ValueError(
                 f"dynamics_fn must return final states [{B}, {n}] or trajectories [{B}, {T + 1}, {n}], got {got}."
             )
-        if not torch.isfinite(states).all():
+        if not all_finite(states):
             raise ValueError("dynamics_fn returned states that are not finite; check it with the same controls.")
         return states.to(initial)
 

@@ -1,7 +1,8 @@
 """A plain feed-forward network: what the recursion has to be better than."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -23,6 +24,11 @@ class FeedForwardConfig(NetworkConfig):
 
     num_outer_cycles: ClassVar[int] = 0  # it refines nothing
     feedback: ClassVar[str] = "none"  # and asks no simulator
+
+    def least_weights(self) -> int:
+        """At least so many weights: the matrices."""
+        inputs, outputs = 2 * self.state_dim + 1, super().least_weights()
+        return self.width * (inputs + outputs + (self.depth - 1) * self.width)
 
 
 class FeedForward(ControlNetwork):
@@ -49,14 +55,14 @@ class FeedForward(ControlNetwork):
     def create(cls, *, problem: Problem, seed: int | None = None, **settings: Any) -> Self:
         """A network for a problem, its weights by a seed if one is given; `settings` are those of its configuration."""
         config = FeedForwardConfig.for_problem(problem, **settings)
+        config.check_fits(trained=True)
         with seeded(seed):
             return cls(config, problem)
 
     @classmethod
     def create_within(cls, parameters: int, *, problem: Problem, depth: int = 3, seed: int | None = None) -> Self:
         """The widest network with at most so many parameters. See :meth:`create`."""
-        check_count(parameters, "parameters")
-        check_count(depth, "depth")
+        parameters, depth = check_count(parameters, "parameters"), check_count(depth, "depth")
         inputs, outputs = 2 * problem.state_dim + 1, problem.horizon * problem.control_dim
 
         def needed(width: int) -> int:
@@ -64,8 +70,8 @@ class FeedForward(ControlNetwork):
             hidden = (inputs + 1) * width + (depth - 1) * (width + 1) * width + 2 * depth * width
             return hidden + (width + 1) * outputs
 
-        width = next(width for width in count() if needed(width + 1) > parameters)
-        if width == 0:
+        width = bisect_right(range(parameters // inputs + 1), parameters, key=needed) - 1
+        if width < 1:
             raise ValueError(f"no network of depth {depth} has as few as {parameters} parameters.")
         return cls.create(problem=problem, width=width, depth=depth, seed=seed)
 

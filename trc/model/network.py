@@ -113,7 +113,7 @@ class TinyRecursiveControl(ControlNetwork):
         z_H, z_L = latents
         for _ in range(self.config.L_cycles):
             z_L = self.through_blocks(z_L + z_H, context)
-        nothing = z_H.new_zeros(len(z_H), 0, z_H.shape[-1])  # [B, 0, d]
+        nothing = z_H.new_zeros(z_H.shape[0], 0, z_H.shape[-1])  # [B, 0, d]
         return self.through_blocks(z_H + z_L, [block.context(nothing) for block in self.blocks]), z_L
 
     def through_blocks(self, z: Tensor, context: list[Tensor]) -> Tensor:
@@ -146,6 +146,7 @@ class TinyRecursiveControl(ControlNetwork):
             Any field of :class:`~trc.ModelConfig`.
         """
         config = ModelConfig.of_size(size, problem=problem, **settings)
+        config.check_fits(trained=True)
         with seeded(seed):
             return cls(config, problem)
 

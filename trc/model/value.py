@@ -2,9 +2,11 @@
 
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from ..common.checks import check_choice, check_count
+from ..common.memory import check_memory
 from .config import SIZES
 from .layers import perceptron, seeded
 
@@ -16,7 +18,9 @@ class ValuePredictor(nn.Module):
         super().__init__()
         self.latent_dim = check_count(latent_dim, "latent_dim")
         self.hidden_dim = check_count(hidden_dim, "hidden_dim")
-        self.head = perceptron(latent_dim, hidden_dim, 1)
+        weights = self.hidden_dim * self.latent_dim * torch.get_default_dtype().itemsize
+        check_memory(weights, "such a value predictor", "make it smaller", torch.get_default_device())
+        self.head = perceptron(self.latent_dim, self.hidden_dim, 1)
 
     @classmethod
     def create(cls, latent_dim: int, size: str = "small", seed: int | None = None) -> Self:

@@ -8,7 +8,21 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from ..common.checks import check_bounds, check_box, check_count, check_kind, check_real, check_same_dtype, check_tensor
+from ..common.checks import (
+    as_json,
+    check_bounds,
+    check_box,
+    check_count,
+    check_dims,
+    check_kind,
+    check_names,
+    check_real,
+    check_same_dtype,
+    check_tensor,
+    settle,
+)
+from ..common.memory import check_memory
+from ..common.modes import is_watched
 from .cost import Cost
 from .integrators import Parameters
 
@@ -72,10 +86,21 @@ class Problem:
     linear: bool = False
     cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__hash__" not in vars(cls):  # the one that ``@dataclass`` would write can't take a mapping
+            cls.__hash__ = Problem.__hash__
+
     def __post_init__(self) -> None:
-        n, m = self.state_dim, self.control_dim
+        settle(self, learned=True)
+        names = {name: check_names(getattr(self, name), name) for name in ("state_names", "control_names")}
+        n, m = map(len, names.values())
         low, high = check_bounds(self.control_low, self.control_high, m)
-        settled = {
+        check_kind(self.parameters, Mapping, "parameters", "give them by name, for example {'mu': 1.0}")
+        check_kind(self.linear, bool, "linear", "say True or False")
+        settled = names | {
+            "position_dims": check_dims(self.position_dims, "position_dims", n),
+            "velocity_dims": check_dims(self.velocity_dims, "velocity_dims", n),
             "horizon": check_count(self.horizon, "horizon"),
             "dt": check_real(self.dt, "dt", positive=True),
             "success_threshold": check_real(self.success_threshold, "success_threshold", positive=True),
@@ -89,12 +114,18 @@ class Problem:
             object.__setattr__(self, name, value)
         check_kind(self.cost, Cost, "cost", "give a trc.QuadraticCost, or one of your own")
         self.cost.check_dimensions(self.name, n, m)
+        settle(self.cost, learned=True)
         names = [*(f.name for f in (*fields(self), *fields(self.cost))), *self.parameters]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(
                 f"{self.name!r} has two things called {', '.join(twice)}; settings, cost weights and parameters are "
                 "changed by name, so rename one of them."
             )
+
+    def __hash__(self) -> int:
+        """Alike for equal problems."""
+        about = self.horizon, self.dt, self.control_low, self.control_high, *sorted(self.parameters.items())
+        return hash((type(self), self.name, *about))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"cache": {}}  # derived again where it is needed: messages to other processes stay small
@@ -146,9 +177,11 @@ class Problem:
         The `generator` is the only source of randomness and says the device; `scale` widens the box of the initial
         states about its centre (1.5 and 2 are the out-of-distribution sets).
         """
-        check_count(num_samples, "num_samples")
-        check_real(scale, "scale", positive=True)
+        num_samples, scale = check_count(num_samples, "num_samples"), check_real(scale, "scale", positive=True)
+        check_kind(generator, torch.Generator, "generator", "make one with torch.Generator().manual_seed(seed)")
         self._check_boxes("sample(num_samples, generator=…, scale=…, dtype=…)")
+        needed = num_samples * self.state_dim * (3 * 8 + dtype.itemsize)
+        check_memory(needed, f"{num_samples:,} instances", "ask for fewer", generator.device)
 
         def uniform(intervals: tuple[Interval, ...], widen: float) -> Tensor:
             low, high = torch.tensor(intervals, dtype=torch.float64, device=generator.device).T
@@ -169,13 +202,13 @@ class Problem:
     def check_states(self, initial: Tensor, target: Tensor) -> None:
         """Raise ``ValueError`` unless both are finite ``[B, n]`` tensors of this problem."""
         check_tensor(initial, (None, self.state_dim), f"initial states of {self.name}")
-        check_tensor(target, (len(initial), self.state_dim), f"target states of {self.name}")
+        check_tensor(target, (initial.shape[0], self.state_dim), f"target states of {self.name}")
         check_same_dtype(initial, "initial states are", target, "targets are")
 
     def to_dict(self) -> dict[str, Any]:
         """Name and all settings as plain JSON values; ``make_problem(name, **settings)`` makes the problem again."""
         settings = {name: getattr(self, name) for name in self._settings()} | asdict(self.cost) | self.parameters
-        return {"name": self.name, "settings": json.loads(json.dumps(settings))}
+        return {"name": self.name, "settings": json.loads(json.dumps(settings, default=as_json))}
 
     def replace(self, **overrides: Any) -> Self:
         """The same problem with other settings, physical parameters or cost weights; unknown ones are refused."""
@@ -201,6 +234,17 @@ def check_instances(problem: Any, initial: Tensor, target: Tensor) -> None:
     """Raise ``ValueError`` unless these are a problem and instances of it, each ``[B, n]``."""
     check_problem(problem)
     problem.check_states(initial, target)
+    check_trajectories(problem, initial.shape[0], device=initial.device)
+
+
+def check_trajectories(problem: Problem, count: int, times: int = 1, device: str | torch.device = "cpu") -> None:
+    """Raise ``ValueError`` if so many trajectories, held so many `times` at once in float64, don't fit into memory."""
+    if is_watched():  # it may count in symbols
+        return
+    T, n, m = problem.horizon, problem.state_dim, problem.control_dim
+    needed = 8 * times * count * ((T + 1) * n + T * m)
+    what = f"{count:,} trajectories of {T:,} steps"
+    check_memory(needed, what, "ask for fewer instances or a shorter horizon", device)
 
 
 def check_problem(problem: Any) -> None:

@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.checks import all_finite, plain, shown
+from ..common.modes import full_precision, normal, pullback, wants_graph
+
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -46,10 +49,13 @@ class Cost:
 
     def gradient(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Partial derivatives of ``J`` by states ``[T+1, B, n]`` and controls ``[T, B, m]``, time first."""
-        with torch.inference_mode(False), torch.enable_grad():
-            x, u = (tensor.detach().clone().requires_grad_() for tensor in (states, controls))
-            total = self.running(x[:-1], u, target).sum() + self.final(x[-1], target).sum()
-            return torch.autograd.grad(total, (x, u), materialize_grads=True)
+        goal = normal(target)
+
+        def total(x: Tensor, u: Tensor) -> Tensor:
+            return self.running(x[:-1], u, goal).sum() + self.final(x[-1], goal).sum()
+
+        value, back = pullback(total, (states, controls), graph=wants_graph(states, controls, target))
+        return back(torch.ones_like(value))
 
     def hessian(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Second derivatives of a step's cost, by state and control together, and of the final one, by state.
@@ -57,7 +63,7 @@ class Cost:
         ``[T, B, n+m, n+m]`` and ``[B, n, n]``, or what broadcasts to that; what bends downwards is made flat, so that
         both are positive semidefinite. States, controls and target are as for :meth:`gradient`.
         """
-        n = states.shape[-1]
+        n, target = states.shape[-1], normal(target)
         inputs = torch.cat((states[:-1], controls), -1)
         running = _second_derivative(lambda z: self.running(z[..., :n], z[..., n:], target), inputs)
         return running, _second_derivative(lambda x: self.final(x, target), states[-1])
@@ -99,17 +105,20 @@ class QuadraticCost(Cost):
         """``Q``, ``R`` and ``Q_final`` as tensors with the dtype and on the device of `like`."""
         return tuple(like.new_tensor(matrix) for matrix in (self.Q, self.R, self.Q_final))
 
+    @full_precision
     def running(self, x: Tensor, u: Tensor, target: Tensor) -> Tensor:
         """``(x - x_g)ᵀ Q (x - x_g) + uᵀ R u``."""
         Q, R, _ = self.matrices(x)
         deviation = x - target
         return ((deviation @ Q) * deviation).sum(-1) + ((u @ R) * u).sum(-1)
 
+    @full_precision
     def final(self, x: Tensor, target: Tensor) -> Tensor:
         """``(x - x_g)ᵀ Q_f (x - x_g)``."""
         deviation = x - target
         return ((deviation @ self.matrices(x)[2]) * deviation).sum(-1)
 
+    @full_precision
     def __call__(self, states: Tensor, controls: Tensor, target: Tensor) -> Tensor:
         """See :meth:`Cost.__call__`; each sum runs over time and dimensions at once."""
         Q, R, _ = self.matrices(states)
@@ -117,6 +126,7 @@ class QuadraticCost(Cost):
         running = ((deviation @ Q) * deviation).sum((-1, -2)) + ((controls @ R) * controls).sum((-1, -2))
         return running + self.final(states[..., -1, :], target)
 
+    @full_precision
     def gradient(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """``2 Q (x - x_g)``, at the end ``2 Q_f (x - x_g)``, and ``2 R u``; see :meth:`.Cost.gradient`."""
         Q, R, Q_final = self.matrices(states)
@@ -132,32 +142,52 @@ class QuadraticCost(Cost):
 def _definite(value: Any, name: str, *, strictly: bool) -> Matrix:
     """A symmetric matrix as nested tuples, so that a problem can be compared and saved as JSON, once it is checked."""
     try:
-        if torch.as_tensor(value).is_complex():
-            raise TypeError("complex")
-        matrix = torch.as_tensor(value, dtype=torch.float64)
+        rows = [[plain(entry) for entry in row] for row in value]
+        if any(isinstance(entry, bool) for row in rows for entry in row):
+            raise TypeError("not numbers")
+        matrix = torch.tensor(rows, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise ValueError(f"{name} must be a square matrix, got {value!r}.") from None
+        raise ValueError(f"{name} must be a square matrix, got {shown(value)}.") from None
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         raise ValueError(f"{name} must be a square matrix, got shape {tuple(matrix.shape)}.")
     for kind, fine in (("finite", torch.isfinite(matrix).all()), ("symmetric", torch.equal(matrix, matrix.T))):
         if not fine:
             raise ValueError(f"{name} must be {kind}, got {matrix.tolist()}.")
-    eigenvalues = torch.linalg.eigvalsh(matrix)
-    smallest, rounding = eigenvalues[0].item(), 1e-12 * eigenvalues.abs().max().item()
-    if smallest <= rounding if strictly else smallest < -rounding:
+    unit = _units(matrix)
+    sign = torch.linalg.eigvalsh(unit.unsqueeze(1) * matrix * unit)[0]  # the same in any units
+    if sign <= 1e-12 if strictly else sign < -1e-12:
         kind = "positive definite" if strictly else "positive semidefinite"
+        smallest = torch.linalg.eigvalsh(matrix)[0].item()
         raise ValueError(f"{name} must be {kind}, but its smallest eigenvalue is {smallest:.3g}.")
     return tuple(map(tuple, matrix.tolist()))
 
 
+def _units(matrix: Tensor) -> Tensor:
+    """Factors ``[..., k]`` by which rows and columns are written in units in which their diagonal is one."""
+    own = matrix.diagonal(dim1=-2, dim2=-1).abs()
+    return torch.where(own > 0, own, 1.0).rsqrt()
+
+
 def _second_derivative(function: Any, z: Tensor) -> Tensor:
-    """Hessians ``[..., k, k]`` of a function of ``z`` ``[..., k]``, the negative eigenvalues set to zero."""
-    with torch.inference_mode(False), torch.enable_grad():
-        z = z.detach().clone().requires_grad_()
-        total = function(z).sum() + 0 * z.sum()  # a cost may not depend on what is asked for
-        (slope,) = torch.autograd.grad(total, z, create_graph=True)
-        slope = slope + 0 * z  # nor may its slope
-        rows = [torch.autograd.grad(part.sum(), z, retain_graph=True)[0] for part in slope.unbind(-1)]
-    hessian = torch.stack(rows, -2).detach()
-    values, vectors = torch.linalg.eigh((hessian + hessian.mT) / 2)
+    """Hessians ``[..., k, k]`` of a function of ``z`` ``[..., k]``, flattened; not a number where there is none."""
+
+    def slope(z: Tensor) -> Tensor:
+        value, back = pullback(lambda z: function(z).sum() + 0 * z.sum(), (z,), graph=True)
+        return back(torch.ones_like(value))[0] + 0 * z  # a cost, and its slope, may not depend on what is asked for
+
+    value, back = pullback(slope, (z,))
+    units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).unbind()
+    hessian = torch.stack([back(unit.expand_as(value))[0] for unit in units], -2)
+    if not all_finite(hessian):  # at the root of nothing, for example; that is not to spoil the others
+        there = hessian.isfinite().all(-1).all(-1)[..., None, None]
+        flat = _flattened(torch.where(there, hessian, torch.eye(len(units)).to(hessian)))
+        return torch.where(there, flat, torch.nan)
+    return _flattened(hessian)
+
+
+def _flattened(hessian: Tensor) -> Tensor:
+    """Symmetric matrices, their negative eigenvalues set to zero."""
+    unit = _units(hessian).unsqueeze(-1)  # what is flat does not depend on them
+    values, vectors = torch.linalg.eigh(unit * (hessian + hessian.mT) / 2 * unit.mT)
+    vectors = vectors / unit
     return (vectors * values.clamp_min(0).unsqueeze(-2)) @ vectors.mT

@@ -13,13 +13,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._device import DeviceContext
-from torch.utils._python_dispatch import _get_current_dispatch_mode
+from torch._C._functorch import is_functorch_wrapped_tensor
 
+from ..common.modes import apart, full_precision, is_watched, normal, pullback, wants_graph
 from ..common.registry import Registry
 from ..problems import Parameters, Problem
 
@@ -85,14 +86,23 @@ def run(
 ) -> tuple[Tensor, ...]:
     """The operation by its kernel where there is one that may be taken, otherwise as it is written."""
     seen = (*tensors, *(value for value in parameters.values() if isinstance(value, Tensor)))
+    if not _on[0] or is_watched() or not all(map(is_ordinary, seen)) or _goes_plain():
+        return plain(problem, *tensors, parameters=parameters, **options)
+    if wants_graph(*seen):
+        names = [name for name, value in parameters.items() if isinstance(value, Tensor)]
+
+        def ask(how: Operation, *seen: Tensor, count: int = len(tensors)) -> tuple[Tensor, ...]:
+            given = {**parameters, **dict(zip(names, seen[count:], strict=True))}
+            return how(problem, *seen[:count], parameters=given, **options)
+
+        return _Differentiable.apply(
+            partial(ask, partial(run, operation, plain)), partial(ask, plain), *map(normal, seen)
+        )
     dtype, fast = tensors[0].dtype, None
-    if _on[0] and operation in KERNELS and dtype in TOLERANCE and all(map(is_ordinary, seen)) and not is_watched():
+    if operation in KERNELS and dtype in TOLERANCE:
         key = ("kernel", operation, dtype)
         if key not in problem.cache:
-            # in a thread of its own, where none of the caller's modes and hooks of torch is in force
-            maker = threading.Thread(target=_try_kernel, args=(operation, plain, problem, dtype), daemon=True)
-            maker.start()
-            maker.join()
+            apart(lambda: _try_kernel(operation, plain, problem, dtype))
         fast = problem.cache[key]
     found = (fast or plain)(problem, *tensors, parameters=parameters, **options)
     if fast is None and (why := problem.cache.pop(("refused", operation, dtype), "")):
@@ -105,27 +115,32 @@ def is_ordinary(tensor: Tensor) -> bool:
     """Whether a tensor is one of torch's own in the processor's memory, and no transformation's."""
     kind = type(tensor)
     known = (kind is Tensor or kind is torch.nn.Parameter) and tensor.is_cpu
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return known and not (wrapped(tensor) or tensor.is_neg() or torch._is_zerotensor(tensor))
+    return known and not (is_functorch_wrapped_tensor(tensor) or tensor.is_neg() or torch._is_zerotensor(tensor))
 
 
-def is_watched() -> bool:
-    """Whether some mode of torch wants to see what is done with tensors."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch.is_autocast_enabled("cpu")
-        or torch._C._functorch.maybe_current_level() is not None
-        or _get_current_dispatch_mode() is not None
-        or getattr(_trial, "on", False)
-        or (torch._C._len_torch_function_stack() > 0 and not _only_a_device())
-    )
+class _Differentiable(torch.autograd.Function):
+    """An operation, by its kernel if there is one; its derivatives are those of the plain twin."""
+
+    @staticmethod
+    def forward(ctx: Any, fast: Operation, plain: Operation, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.plain = plain
+        ctx.save_for_backward(*tensors)
+        return fast(*tensors)
+
+    @staticmethod
+    @full_precision
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        def tied(*tensors: Tensor) -> tuple[Tensor, ...]:
+            nothing = sum(0 * tensor.sum() for tensor in tensors)  # what is found may not depend on any
+            return tuple(part + nothing for part in ctx.plain(*tensors))
+
+        _, back = pullback(tied, ctx.saved_tensors, graph=torch.is_grad_enabled())
+        return None, None, *back(grads)
 
 
-def _only_a_device() -> bool:
-    """Whether nothing is asked of torch's functions but where new tensors shall be."""
-    modes = (torch._C._get_function_stack_at(i) for i in range(torch._C._len_torch_function_stack()))
-    return all(isinstance(mode, DeviceContext) for mode in modes)
+def _goes_plain() -> bool:
+    """Whether this thread tries a kernel, or torch is asked to compute in other types than those of the tensors."""
+    return getattr(_trial, "on", False) or torch._C._is_any_autocast_enabled()
 
 
 def _try_kernel(operation: str, plain: Operation, problem: Problem, dtype: torch.dtype) -> None:
@@ -183,6 +198,8 @@ def _wanted(
     except Exception as error:  # a step that always fails says so where it is asked
         cases = "a value of each parameter for every instance" if found else "the inputs of its trial"
         return [], f"with {cases} the plain way raises {_said(error)}"
+    if not all(tensor.isfinite().any() for tensors in found for tensor in tensors):
+        return [], "every instance of its trial overflows, which shows nothing"
     return found, ""
 
 

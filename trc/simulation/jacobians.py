@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import all_finite, check_same_dtype, check_tensor
+from ..common.modes import full_precision, normal, pullback, wants_graph
 from ..problems import Parameters, Problem, check_problem
 from .accelerate import run
 from .step import change_each, check_step, complete_parameters
@@ -17,12 +18,14 @@ CHUNK = 16_384
 LARGEST_RESPONSE = 2**18
 
 
+@full_precision
 def step_jacobians(
     problem: Problem, states: Tensor, controls: Tensor, parameters: Parameters | None = None
 ) -> tuple[Tensor, Tensor]:
     """Jacobians of one step, ``A = ∂f/∂x`` ``[..., n, n]`` and ``B = ∂f/∂u`` ``[..., n, m]``.
 
-    Wrong shapes or types, and numbers that are not finite, are a ``ValueError``.
+    Wrong shapes or types, and numbers that are not finite, are a ``ValueError``. They can be
+    differentiated.
 
     Parameters
     ----------
@@ -37,8 +40,8 @@ def step_jacobians(
     check_same_dtype(states, "states are", controls, "controls are")
     check_step(problem)
     given = complete_parameters(problem, parameters, states)
-    given = change_each(given, lambda value: value.detach().expand(shape).flatten())
-    x, u = states.detach().flatten(0, -2), controls.detach().flatten(0, -2)
+    given = change_each(given, lambda value: value.expand(shape).flatten())
+    x, u = states.flatten(0, -2), controls.flatten(0, -2)
     return tuple(
         part.unflatten(0, shape) for part in run("jacobians", plain_jacobians, problem, x, u, parameters=given)
     )
@@ -46,17 +49,17 @@ def step_jacobians(
 
 def plain_jacobians(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
     """``A`` ``[N, n, n]`` and ``B`` ``[N, n, m]`` of N instances, some at a time: one reverse pass a state."""
-    parts = []
+    parts, graph = [], wants_graph(x, u, *parameters.values())
+    units = torch.eye(problem.state_dim, dtype=x.dtype, device=x.device)
     for start in range(0, len(x), CHUNK):
         some = slice(start, start + CHUNK)
-        given = change_each(parameters, lambda value, some=some: value[some])
-        with torch.inference_mode(False), torch.enable_grad():
-            inputs = (x[some].detach().clone().requires_grad_(), u[some].detach().clone().requires_grad_())
-            y = problem.step(*inputs, given) + 0 * inputs[0]  # a step may be constant
-            rows = [
-                torch.autograd.grad(one.sum(), inputs, retain_graph=True, materialize_grads=True)
-                for one in y.unbind(-1)
-            ]
+        given = change_each(parameters, lambda value, some=some: normal(value[some]))
+
+        def step(x: Tensor, u: Tensor, given: Parameters = given) -> Tensor:
+            return problem.step(x, u, given) + 0 * x  # a step may be constant
+
+        y, back = pullback(step, (x[some], u[some]), graph=graph)
+        rows = [back(unit.expand_as(y)) for unit in units.unbind()]
         parts.append([torch.stack(row, -2) for row in zip(*rows, strict=True)])
     A, B = zip(*parts, strict=True)
     return torch.cat(A), torch.cat(B)
@@ -70,7 +73,7 @@ def linear_response(problem: Problem, horizon: int, like: Tensor) -> tuple[Tenso
     n, m = problem.state_dim, problem.control_dim
     if (horizon * m) ** 2 * n > LARGEST_RESPONSE:
         return None
-    key = ("response", horizon, like.dtype, str(like.device), *problem.parameters.items())
+    key = ("response", horizon, like.dtype, like.device, *problem.parameters.items())
     if key not in problem.cache:
         with torch.inference_mode(False), torch.no_grad():
             A, B = linear_matrices(problem)

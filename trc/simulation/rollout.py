@@ -11,12 +11,14 @@ This is Pontryagin's costate recursion in discrete time. The rollout of a linear
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..common.checks import check_same_dtype, check_tensor
+from ..common.checks import check_same_dtype, check_tensor, finite
+from ..common.modes import full_precision, is_mapped, is_readable, normal, pullback
 from ..problems import Parameters, Problem, check_instances, check_problem
 from .accelerate import run
 from .jacobians import linear_response, step_jacobians
@@ -25,11 +27,12 @@ from .step import change_each, check_overflow, check_step, complete_parameters
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 
 
+@full_precision
 def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters | None = None) -> Tensor:
-    """Simulate controls: states ``[B, T+1, n]``, the initial one first; differentiable in all inputs.
+    """Simulate controls: states ``[B, T+1, n]``, the initial one first; differentiable in all inputs, and again.
 
-    Wrong shapes, unknown parameters and states that overflow are a ``ValueError``. A second derivative, which the
-    adjoint does not have, is a ``RuntimeError`` (the rollout of a linear problem has all of them).
+    Wrong shapes, unknown parameters and states that overflow are a ``ValueError``. Where a mode of torch has to see
+    each operation the steps are taken in torch, one after the other; then nobody looks for an overflow.
 
     Parameters
     ----------
@@ -47,24 +50,29 @@ def _checked(
     problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters | None
 ) -> dict[str, float | Tensor]:
     """All parameters, once the controls, the step and the parameters are found to be right."""
-    check_tensor(controls, (len(initial), "T", problem.control_dim), "controls")
+    check_tensor(controls, (initial.shape[0], "T", problem.control_dim), "controls")
     check_same_dtype(initial, "initial states are", controls, "controls are")
     check_step(problem)
     return complete_parameters(problem, parameters, initial)
 
 
 def _simulate(problem: Problem, initial: Tensor, controls: Tensor, given: Parameters) -> Tensor:
+    if not is_readable(initial):
+        (states,) = plain_states(problem, initial, controls.transpose(0, 1), given)
+        return states.transpose(0, 1)
     tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
     own = problem.linear and not tensors and given == problem.parameters
     response = linear_response(problem, controls.shape[1], initial) if own else None
     if response is None:
         numbers = {name: value for name, value in given.items() if name not in tensors}
         inputs = initial, controls.transpose(0, 1), *tensors.values()
+        inputs = map(normal, inputs) if torch.is_grad_enabled() else inputs
         states = _Rollout.apply(problem, numbers, tuple(tensors), *inputs).transpose(0, 1)
     else:
         Phi, Gamma = response
         states = torch.addmm(initial @ Phi, controls.flatten(1), Gamma).unflatten(1, (-1, problem.state_dim))
-    check_overflow(states.transpose(0, 1))
+    if not finite(states):
+        check_overflow(states.transpose(0, 1))
     return states
 
 
@@ -80,13 +88,14 @@ class Costate:
     B: Tensor  #: [B, T, n, m], and by the control
 
 
-@torch.no_grad()
+@full_precision
 def costate(
     problem: Problem, initial: Tensor, controls: Tensor, target: Tensor, parameters: Parameters | None = None
 ) -> Costate:
     """Simulate controls and hand out the costate and the gradient of the cost, without a second pass.
 
-    The target is ``[B, n]``; problem, initial, controls and parameters are as for :func:`rollout`.
+    All of it can be differentiated. The target is ``[B, n]``; problem, initial, controls and parameters are as for
+    :func:`rollout`.
     """
     check_instances(problem, initial, target)
     given = _checked(problem, initial, controls, parameters)
@@ -142,9 +151,18 @@ def control_gradient(B: Tensor, adjoint: Tensor) -> Tensor:
 def plain_states(problem: Problem, initial: Tensor, controls: Tensor, parameters: Parameters) -> tuple[Tensor]:
     """States ``[T+1, B, n]`` of controls ``[T, B, m]``, one step after the other."""
     states = [initial]
-    for u in controls:
+    for u in controls.unbind():
         states.append(problem.step(states[-1], u, parameters))
     return (torch.stack(states),)
+
+
+def _follow(
+    problem: Problem, numbers: Parameters, names: tuple[str, ...], initial: Tensor, controls: Tensor, *values: Tensor
+) -> Tensor:
+    """States of controls, and of the parameters that are `numbers` or have `names` and `values`."""
+    parameters = numbers | dict(zip(names, values, strict=True))
+    (states,) = run("states", plain_states, problem, initial, controls, parameters=parameters)
+    return states
 
 
 class _Rollout(torch.autograd.Function):
@@ -155,47 +173,31 @@ class _Rollout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, problem: Problem, numbers: Parameters, names: tuple[str, ...], *tensors: Tensor) -> Tensor:
-        initial, controls, *values = tensors
-        parameters = numbers | dict(zip(names, values, strict=True))
-        (states,) = run("states", plain_states, problem, initial, controls, parameters=parameters)
+        states = _follow(problem, numbers, names, *tensors)
         ctx.problem, ctx.numbers, ctx.names = problem, numbers, names
         ctx.save_for_backward(states, *tensors)
         return states
 
     @staticmethod
+    @full_precision
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         states, *tensors = ctx.saved_tensors
+        if torch.is_grad_enabled() or is_mapped(grad):  # someone wants to differentiate the gradients, or many at once
+            _, back = pullback(
+                partial(_follow, ctx.problem, ctx.numbers, ctx.names), tensors, graph=torch.is_grad_enabled()
+            )
+            return None, None, None, *back(grad)
         _, controls, *values = tensors
         parameters = ctx.numbers | dict(zip(ctx.names, values, strict=True))
         needed = [name for name, need in zip(ctx.names, ctx.needs_input_grad[5:], strict=True) if need]
-        with torch.no_grad():
-            both = ctx.problem, states, controls
-            adjoint, by_controls = run("adjoint", plain_adjoint, *both, grad, parameters=parameters)
-            found = ()
-            if needed:
-                (each,) = run("by_parameters", plain_by_parameters, *both, adjoint, parameters=parameters)
-                each = dict(zip(ctx.problem.parameters, each.unbind(-1), strict=True))
-                found = tuple(each[name].sum_to_size(parameters[name].shape) for name in needed)
-            gradients = (adjoint[0], by_controls, *found)
-        if torch.is_grad_enabled():  # someone wants to differentiate the gradients
-            gradients = _OnceOnly.apply(len(gradients), *gradients, grad, *tensors)
-        by_parameter = dict(zip(needed, gradients[2:], strict=True))
-        return None, None, None, *gradients[:2], *(by_parameter.get(name) for name in ctx.names)
-
-
-class _OnceOnly(torch.autograd.Function):
-    """Hands gradients on, tied to all that they depend on, so that differentiating them is an error and not a zero."""
-
-    @staticmethod
-    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensor.clone() for tensor in tensors[:count])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        raise RuntimeError(
-            "trc.rollout can be differentiated once only, its backward pass is the discrete adjoint; "
-            "for second derivatives call problem.step in a loop."
-        )
+        both = ctx.problem, states, controls
+        adjoint, by_controls = run("adjoint", plain_adjoint, *both, grad, parameters=parameters)
+        by_parameter = {}
+        if needed:
+            (each,) = run("by_parameters", plain_by_parameters, *both, adjoint, parameters=parameters)
+            each = dict(zip(ctx.problem.parameters, each.unbind(-1), strict=True))
+            by_parameter = {name: each[name].sum_to_size(parameters[name].shape) for name in needed}
+        return None, None, None, adjoint[0], by_controls, *(by_parameter.get(name) for name in ctx.names)
 
 
 def plain_by_parameters(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import all_finite, check_kind, check_real, check_same_dtype
+from ..common.modes import apart, shape_of
 from ..problems import Parameters, Problem
 
 
@@ -14,8 +15,13 @@ def check_step(problem: Problem) -> None:
 
     It is tried once a problem, on random states from twice the range that instances are drawn from.
     """
-    if "step is checked" in problem.cache:
+    if torch.compiler.is_dynamo_compiling() or "step is checked" in problem.cache:
         return
+    apart(lambda: _try_step(problem))
+    problem.cache["step is checked"] = True
+
+
+def _try_step(problem: Problem) -> None:
     x, u = random_inputs(problem, 3)
     before = x.clone(), u.clone()
     y = problem.step(x, u, problem.parameters)
@@ -26,7 +32,6 @@ def check_step(problem: Problem) -> None:
         )
     if not (torch.equal(x, before[0]) and torch.equal(u, before[1])):
         raise ValueError(f"{problem.name}.step changes its arguments in place; let it return new states instead.")
-    problem.cache["step is checked"] = True
 
 
 def random_inputs(problem: Problem, *shape: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -40,22 +45,25 @@ def random_inputs(problem: Problem, *shape: int, dtype: torch.dtype = torch.floa
 
 def complete_parameters(problem: Problem, parameters: Parameters | None, like: Tensor) -> dict[str, float | Tensor]:
     """The problem's parameters with the given ones put over them, checked."""
-    given = {} if parameters is None else parameters
+    if parameters is None:
+        return dict(problem.parameters)
+    given = parameters
     check_kind(given, Mapping, "parameters", "give them by name, for example {'mu': 1.0}")
     if unknown := sorted(str(name) for name in given if name not in problem.parameters):
         known = ", ".join(problem.parameters) or "none"
         raise ValueError(f"{problem.name} has no parameter {', '.join(unknown)!r}; it has {known}.")
+    complete = {**problem.parameters, **given}
     for name, value in given.items():
         if not isinstance(value, Tensor):
-            check_real(value, f"parameter {name!r}")
+            complete[name] = check_real(value, f"parameter {name!r}")
             continue
-        if value.ndim > 0 and value.shape != like.shape[-2:-1]:
+        if value.ndim > 0 and shape_of(value) != shape_of(like)[-2:-1]:
             size, got = like.shape[-2], list(value.shape)
             raise ValueError(f"parameter {name!r} must be a scalar or have shape [{size}], got {got}.")
         check_same_dtype(value, f"parameter {name!r} is", like, "the states are")
-        if not torch.isfinite(value).all():
+        if not all_finite(value):
             raise ValueError(f"parameter {name!r} must be finite.")
-    return {**problem.parameters, **given}
+    return complete
 
 
 def change_each(parameters: Parameters, change: Callable[[Tensor], Tensor]) -> dict[str, float | Tensor]:

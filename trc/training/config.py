@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..common.checks import check_choice, check_count, check_real, check_seed, from_settings
+from ..common.checks import check_choice, check_count, check_real, check_seed, from_settings, settle
 from ..common.registry import Registry
 from .schedules import SCHEDULES
 
@@ -82,6 +82,7 @@ class TrainingConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        settle(self)
         for name, lowest in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
             check_count(getattr(self, name), name, lowest)
         check_seed(self.seed)
@@ -119,6 +120,18 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)  #: of each epoch's last step
     samples_per_epoch: int = 0
+
+    @classmethod
+    def from_record(cls, record: Any) -> Self:
+        """Read from what was kept of one; a ``ValueError`` if it has another form or a number is not finite."""
+        history = from_settings(cls, record, "part of a history")
+        losses = history.train_loss, history.validation_loss, history.learning_rate
+        if not all(isinstance(some, list) and len(some) == len(history.train_loss) for some in losses):
+            raise ValueError("a history has a list of each, one number an epoch.")
+        for number in (number for some in losses for number in some):
+            check_real(number, "each number of a history")
+        history.samples_per_epoch = check_count(history.samples_per_epoch, "samples_per_epoch", 0)
+        return history
 
     @property
     def best_epoch(self) -> int:

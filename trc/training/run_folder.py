@@ -1,8 +1,8 @@
 """A run on disk: its checkpoints, its statistics, and all that it needs to go on where it was interrupted."""
 
-import fcntl
+import contextlib
 import json
-import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..common.files import as_path, readable, write_text
+from ..common.checks import all_finite, check_real
+from ..common.files import DAMAGED, as_path, lock_folder, readable, write_text
 from ..common.provenance import package_versions
 from ..model.checkpoints import read_tensors, read_training_record, save_model, write_tensors
 from .config import History
@@ -27,8 +28,9 @@ class RunFolder:
     """``best_model``, ``last_model``, ``training_stats.json`` and ``training_curves.png`` of one run.
 
     ``training_state.safetensors`` is the one file that a run goes on from; the others are written from the same
-    numbers and may be deleted at any time. The setup is all that the run follows from, as plain JSON values. Within
-    ``with`` the folder is this run's alone.
+    numbers and may be deleted at any time. The time that the training took stands in ``training_stats.json`` alone,
+    so that all else has the same bytes every time. The setup is all that the run follows from, as plain JSON values.
+    Within ``with`` the folder is this run's alone.
     """
 
     def __init__(self, path: str | Path, setup: dict[str, Any]) -> None:
@@ -37,6 +39,10 @@ class RunFolder:
         self.best = self.path / "best_model.safetensors"
         self.last = self.path / "last_model.safetensors"
         self.state = self.path / STATE
+        self.stats = self.path / "training_stats.json"
+        self.curves = self.path / "training_curves.png"
+        self._history = History()  # so far
+        self._seconds = 0.0  # that its epochs have taken, in all starts of the run
 
     def __enter__(self) -> Self:
         """Make the folder and lock it; the system unlocks it with the end of the process, however that ends."""
@@ -44,19 +50,20 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(f"can't make the run's folder {self.path} ({error.strerror}); choose another.") from None
-        self._held = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._unlock = lock_folder(self.path)
         except BlockingIOError:
-            os.close(self._held)
             raise ValueError(f"another training is at work in {self.path}; choose another folder, or wait.") from None
-        except OSError:
-            pass  # a file system without locks
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Let other runs write into the folder again."""
-        os.close(self._held)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let other runs write into the folder again; what was interrupted has the curves of its epochs so far."""
+        try:
+            if kind is not None and self._history.train_loss:
+                with contextlib.suppress(OSError):  # what is told is why it ended
+                    self._draw(self._history)
+        finally:
+            self._unlock()
 
     def restore(
         self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
@@ -65,6 +72,7 @@ class RunFolder:
 
         A folder that holds another run, or a state that can't be read, is a ``ValueError``.
         """
+        self._clock = time.perf_counter()
         if not self.state.is_file():
             if self.best.is_file():
                 raise ValueError(f"{self.path} holds a model but no state to go on from; choose another folder.")
@@ -76,22 +84,29 @@ class RunFolder:
             for name, tensor in tensors.items():
                 part, _, rest = name.partition("/")
                 parts[part][rest] = tensor
-            history = History(**header["history"])
+            history = History.from_record(header["history"])
             states: dict[int, dict[str, Tensor]] = {}
             for name, tensor in parts["optimizer"].items():
                 index, _, key = name.partition("/")
                 states.setdefault(int(index), {})[key] = tensor
+            shapes = [parameter.shape for parameter in optimizer.param_groups[0]["params"]]
+            for index, state in states.items():
+                wanted = dict.fromkeys(_STATES, shapes[index]) | {"step": torch.Size()}
+                if {key: tensor.shape for key, tensor in state.items()} != wanted:
+                    raise ValueError("its optimizer's state has another form")
             optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
         for kept, path in ((parts["best"], self.best), (parts["weights"], self.last)):
             with readable(self.state, *_UNREADABLE):
                 modules.load_state_dict(kept)
             self._save(modules, path, history)  # an interrupt may have come between the state and its copies
+        self._history, self._seconds = history, _seconds_in(self.stats)
         return history, parts["best"]
 
     def keep(
         self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], history: History
     ) -> None:
         """Write everything after an epoch."""
+        self._history = history
         tensors = {f"weights/{name}": tensor for name, tensor in modules.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
         for index, state in optimizer.state_dict()["state"].items():
@@ -102,15 +117,21 @@ class RunFolder:
         self._save(modules, self.last, history)
         if history.without_progress() == 0:
             self._save(modules, self.best, history)
+        now = time.perf_counter()
+        self._seconds, self._clock = self._seconds + now - self._clock, now
         self._write_stats(history, finished=False)
 
     def finish(self, modules: nn.ModuleDict, history: History) -> None:
         """Write the best weights, which the modules have now, and that the run is complete; draw its curves."""
-        from ..plots import save_png, training_curves  # matplotlib takes a second to import; few runs need it
-
         self._save(modules, self.best, history)
         self._write_stats(history, finished=True)
-        save_png(training_curves(history.train_loss, history.validation_loss), self.path / "training_curves.png")
+        self._draw(history)
+
+    def _draw(self, history: History) -> None:
+        from ..plots import save_png, training_curves  # matplotlib takes a second to import; few runs need it
+
+        done = len(history.learning_rate)  # an interrupt may have come before the last epoch's was noted too
+        save_png(training_curves(history.train_loss[:done], history.validation_loss[:done]), self.curves)
 
     def _record(self, history: History) -> dict[str, Any]:
         return {"setup": self.setup, "history": asdict(history)}
@@ -120,9 +141,10 @@ class RunFolder:
         save_model(modules["model"], path, training=self._record(history), value_predictor=predictor)
 
     def _write_stats(self, history: History, finished: bool) -> None:
-        about = {"finished": finished, "versions": package_versions("torch", "numpy")}
+        about = {"finished": finished, "seconds": round(self._seconds, 3)}
+        about |= {"versions": package_versions("torch", "numpy")}
         stats = history.summary() | self._record(history) | about
-        write_text(self.path / "training_stats.json", json.dumps(stats, indent=2, sort_keys=True) + "\n")
+        write_text(self.stats, json.dumps(stats, indent=2, sort_keys=True) + "\n")
 
     def _check_same_run(self, theirs: dict[str, Any]) -> None:
         if theirs == self.setup:
@@ -149,7 +171,15 @@ def epochs_done(path: str | Path) -> int:
 def training_summary(checkpoint: str | Path) -> dict[str, float]:
     """What a checkpoint of a run says of its training; nothing for one that was saved otherwise."""
     history = read_training_record(checkpoint).get("history")
-    return History(**history).summary() if history else {}
+    with readable(checkpoint, "trc checkpoint", "make it again"):
+        return History.from_record(history).summary() if history else {}
+
+
+def teacher_of(checkpoint: str | Path) -> str | None:
+    """The expert whose answers a checkpoint of a run was trained on; None for one that does not say."""
+    setup = read_training_record(checkpoint).get("setup")
+    with readable(checkpoint, "trc checkpoint", "make it again"):
+        return setup["data"].get("expert") if setup else None
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -157,7 +187,20 @@ def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         header, tensors = read_tensors(path)
         if not {"setup", "history"} <= set(header):
             raise ValueError("it has no setup and history")
+        History.from_record(header["history"])
+        if not all(isinstance(part, dict) for part in header["setup"].values()):
+            raise ValueError("its setup has another form")
+        if not all(map(all_finite, tensors.values())):
+            raise ValueError("it has numbers that are not finite")
         return header, tensors
+
+
+def _seconds_in(stats: Path) -> float:
+    """The time that a run's statistics say; 0 where somebody removed or changed them."""
+    try:
+        return check_real(json.loads(stats.read_text("utf-8"))["seconds"], "seconds", minimum=0)
+    except DAMAGED:
+        return 0.0
 
 
 def _short(value: Any) -> str:

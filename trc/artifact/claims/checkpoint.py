@@ -45,7 +45,8 @@ class Checkpoint:
         try:
             path = require_file(root / self.file, "checkpoint", "restore it with git")
             recorded = read_training_record(path).get("recipe") or {}
-            if (recorded.get("problem"), str(recorded.get("seed"))) != (problem, seed):
+            found = (recorded.get("problem"), str(recorded.get("seed"))) if isinstance(recorded, dict) else None
+            if found != (problem, seed):
                 return f"{self.file} is not a model of {problem} with seed {seed}"
             some, model = instances(problem, "paper", set_name), load_model(path)
             with single_thread():

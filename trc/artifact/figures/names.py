@@ -55,7 +55,7 @@ TOLD = {
 SETTINGS = {
     ("published", 0.0): Look("cloning alone", MUTED),
     **{("published", weight): Look(f"reward, weight {weight:g}", "#882255") for weight in (0.01, 0.1, 1.0, 10.0)},
-    **{("answer", weight): Look(f"answer's cost, weight {weight:g}", "#332288") for weight in (0.01, 0.1, 1.0)},
+    **{("answer", weight): Look(f"answer's part alone, weight {weight:g}", "#44aa99") for weight in (1.0, 10.0)},
     ("optimum", 0.0): Look("optimum as teacher", "#d55e00"),
     ("optimum", 1.0): Look("… and reward, weight 1", "#882255"),
     ("states", 0.0): Look("states cloned too", "#56b4e9"),
