@@ -23,7 +23,7 @@ class Overflowing(UserWarning):
     """Some instances of a batch overflow, and are marked."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """States, controls and cost of a batch of instances, and how far an iterative expert came.
 

@@ -85,13 +85,14 @@ def ilqr(
         number, so that an instance ends at the same controls in whatever units it is written.
     """
     check_instances(problem, initial, target)
-    check_count(max_iterations, "max_iterations", minimum=0)
-    check_real(tolerance, "tolerance", positive=True)
     starts = [start] if isinstance(start, str | Tensor) or not isinstance(start, Iterable) else list(start)
     if not starts:
         raise ValueError(f"start must name at least one of {', '.join(problem.starts)}, or give controls.")
     x0, goal = initial.double(), target.double()
-    limits = {"max_iterations": max_iterations, "tolerance": tolerance}
+    limits = {
+        "max_iterations": check_count(max_iterations, "max_iterations", minimum=0),
+        "tolerance": check_real(tolerance, "tolerance", positive=True),
+    }
     best, *others = (_improve(problem, x0, goal, one, generator, limits) for one in starts)
     for other in others:
         cheaper = other.cost < best.cost

@@ -7,6 +7,7 @@ On a linear problem whose bounds are not active this is the optimum. With active
 import torch
 from torch import Tensor
 
+from ..common.checks import check_count
 from ..common.modes import values_only
 from ..problems import Parameters, Problem, check_instances
 from ..simulation import step_jacobians
@@ -64,12 +65,11 @@ def riccati_step(
 def lqr_gains(problem: Problem, target: Tensor, horizon: int | None = None) -> tuple[Tensor, Tensor]:
     """Gains ``[B, T, m, n]`` and offsets ``[B, T, m]`` for step and cost as they are at each target, controls zero.
 
-    In the dtype of the target, computed in float64.
-
-    The horizon is the problem's own by default. A target for which there are none gets what is not a number; it is a
-    ``ValueError`` if that is so for all.
+    In the dtype of the target, computed in float64. The horizon is the problem's own by default. A target for which
+    there are none gets what is not a number; it is a ``ValueError`` if that is so for all.
     """
-    gains, offsets = _gains(problem, target.double(), horizon or problem.horizon)
+    steps = problem.horizon if horizon is None else check_count(horizon, "horizon")
+    gains, offsets = _gains(problem, target.double(), steps)
     if not gains.flatten(1).isfinite().all(1).any():
         raise NoneSolved(
             "the Riccati recursion overflows, or the cost does not curve upwards in every control, or has no second "

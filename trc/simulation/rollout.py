@@ -76,7 +76,7 @@ def _simulate(problem: Problem, initial: Tensor, controls: Tensor, given: Parame
     return states
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Costate:
     """What one simulation and one linearisation tell about controls."""
 
