@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from ..common.interrupts import STATUS, end, heard
-from ..common.streams import usable_streams
+from ..common.streams import plain_warnings, usable_streams
 
 Main = Callable[..., int]
 
@@ -19,7 +19,7 @@ def program(name: str, again: str = "give the command again") -> Callable[[Main]
         def run(arguments: list[str] | None = None) -> int:
             usable_streams()
             try:
-                with heard():
+                with heard(), plain_warnings():
                     return main(arguments)
             except (ValueError, OSError) as error:
                 print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)

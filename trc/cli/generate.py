@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from ..common.files import make_folder_of
-from ..common.parallel import can_be_sent
 from ..datasets import CHUNK, TRAINING_SEED, Dataset, generate_dataset, load_dataset
 from ..experts import EXPERTS
 from ..problems import Problem, make_problem
@@ -70,9 +69,6 @@ def find_or_generate(
         click.echo(f"found {len(data):,} instances of {problem.name} in {path}")
         return data
     make_folder_of(path)
-    if jobs > 1 and not can_be_sent(problem, EXPERTS[expert]):
-        click.echo("one process: problem, cost or expert is not defined at the top of its file", err=True)
-        jobs = 1
     many = num_samples > CHUNK
     data = generate_dataset(problem, num_samples, seed=seed, expert=expert, scale=scale, jobs=jobs, progress=many)
     data.save(path)

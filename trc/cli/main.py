@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from ..common.interrupts import STATUS, end, heard
-from ..common.streams import usable_streams
+from ..common.streams import plain_warnings, usable_streams
 from .demo import demo, doctor
 from .evaluate import compare, evaluate, refine
 from .export import export
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command, by default with the process's arguments; what is wrong is told in one line, exit status 2."""
     usable_streams()
     try:
-        with heard():
+        with heard(), plain_warnings():
             trc.main(arguments, prog_name="trc", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())

@@ -51,15 +51,6 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def can_be_sent(*things: object) -> bool:
-    """Whether other processes can be given these: each class and function is found in its module by its name."""
-    try:
-        _check_importable(_packed(things))
-    except Exception:  # which one says no more than that it can't
-        return False
-    return True
-
-
 def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: int = 1) -> Iterator[T]:
     """``function(*a)`` for each of `arguments` in order, on one thread each, in `jobs` processes at most.
 

@@ -1,8 +1,11 @@
 """The standard streams of a process, as they should be."""
 
+import contextlib
 import io
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 
 
 class _Forgiving(io.TextIOWrapper):
@@ -40,3 +43,13 @@ def usable_streams() -> None:
         elif stream is getattr(sys, f"__{name}__") and hasattr(stream, "buffer"):
             how = {"encoding": stream.encoding, "errors": "replace", "line_buffering": stream.line_buffering}
             setattr(sys, name, _Forgiving(stream.buffer, **how))
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Tell warnings in one line each, for whoever reads what a command says and not its code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"warning: {' '.join(str(message).split())}", file=sys.stderr
+        )
+        yield
