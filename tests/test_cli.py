@@ -350,7 +350,7 @@ def test_problem_of_a_file_is_solved_in_other_processes(here, elsewhere, nested)
     at_once = "import trc.datasets; trc.datasets.START_OF_PROCESSES = 0; from trc.cli import main; main()"
     command = [sys.executable, "-c", at_once, *command, "--jobs", "2", "--output", "two.npz"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ("one process: " in done.stderr) == nested
+    assert ("one process does all the work: " in done.stderr) == nested
     assert "3,000 instances of puddle, solved by still" in done.stdout
 
 

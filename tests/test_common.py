@@ -100,9 +100,13 @@ def test_tensors_are_sent_as_they_are_and_a_part_takes_no_more_than_itself():
     [
         ("import trc\ngo()\n", pow, f"what script.py does would have to stand below `{parallel.GUARD}`"),
         ("log = get(__name__)\ngo()\n", pow, "what script.py does would have to stand below"),
-        (None, "of main", "it is defined in a notebook or at a prompt, not in a file"),
-        (None, lambda one, two: one**two, "it is not defined at the top of a file"),
-        ('if __name__ == "__main__":\n    go()\n', lambda one, two: one**two, "it is not defined at the top of a file"),
+        (None, "of main", "what is done is defined in a notebook or at a prompt, not in a file"),
+        (None, lambda one, two: one**two, "what is done is not defined at the top of a file"),
+        (
+            'if __name__ == "__main__":\n    go()\n',
+            lambda one, two: one**two,
+            "what is done is not defined at the top of a file",
+        ),
     ],
 )
 def test_where_no_other_process_can_be_started_one_does_it_all_and_says_why(

@@ -78,7 +78,9 @@ def _elsewhere(function: Callable[..., T], arguments: Sequence[tuple], count: in
     try:
         _check_importable(_packed((function, arguments[0])))
     except Exception as error:
-        raise error if isinstance(error, _Alone) else _Alone("it is not defined at the top of a file") from None
+        raise (
+            error if isinstance(error, _Alone) else _Alone("what is done is not defined at the top of a file")
+        ) from None
     before, done = set(multiprocessing.active_children()), False
     pool = None
     try:
@@ -140,7 +142,7 @@ def _check_importable(packed: bytes) -> None:
         return
     if path is None or not Path(path).is_file():
         if path is not None or b"__main__" in packed:
-            raise _Alone("it is defined in a notebook or at a prompt, not in a file")
+            raise _Alone("what is done is defined in a notebook or at a prompt, not in a file")
         return
     try:
         lines = ast.parse(Path(path).read_bytes()).body
