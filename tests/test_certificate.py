@@ -10,6 +10,7 @@ from made_up import Cart, with_step
 from scipy.optimize import lsq_linear
 
 import trc
+from trc.experts import Overflowing
 from trc.experts.backward import ROUNDS, box_minimum
 from trc.experts.certificate import second_derivatives
 from trc.problems import Cost, Problem
@@ -137,7 +138,17 @@ def test_second_order_tells_a_minimum_from_a_saddle():
     assert saddle.curvature.item() == pytest.approx(-3)  # of ((-0.5, -1), (-1, -0.5)), the diagonal as a unit
     assert minimum.curvature.item() == pytest.approx(2 / 3)  # of ((3, -1), (-1, 3))
     assert minimum.minimum().all() and not saddle.minimum().any()
-    assert "0 of 1 are strict local minima" in str(saddle)
+    assert str(saddle).startswith("1 of 1 are stationary") and "0 of these strict local minima" in str(saddle)
+
+
+@pytest.mark.parametrize("name", ["double_integrator", "van_der_pol", "cart"])
+def test_optimum_is_one_in_single_precision_too_and_what_is_off_by_more_is_not(name):
+    problem = Cart(control_high=(0.3, 0.5)) if name == "cart" else trc.make_problem(name, control_high=(0.3,))
+    initial, target = problem.sample(20, generator=torch.Generator().manual_seed(0))  # 0.3 is no number of float32
+    found = trc.certify(problem, initial, target, (best := trc.ilqr(problem, initial, target)).controls)
+    assert best.controls.dtype == torch.float32 and found.minimum().all()
+    off = trc.certify(problem, initial, target, problem.clip(best.controls * (1 - 1e-3)))
+    assert not off.stationary()[off.free > 0].any()
 
 
 def random_boxes(m, count, condition, generator):
@@ -189,8 +200,9 @@ def test_instance_that_overflows_is_marked_and_takes_no_other_with_it():
     problem = trc.make_problem("van_der_pol", horizon=60)
     initial, target = torch.tensor([[0.5, 0.0], [1e3, 0.0], [0.0, 1.0]]), torch.zeros(3, 2)
     for solve in (trc.lqr, trc.ilqr, trc.optimum):
-        with pytest.warns(UserWarning, match="1 of 3 instances overflow: .* the others are as they would be alone"):
+        with pytest.warns(Overflowing, match="1 of 3 .* the others are as they would be alone") as told:
             found = solve(problem, initial, target)
+        assert told[0].filename == __file__  # so that Python tells it again at another line
         assert found.cost.isfinite().tolist() == [True, False, True]
         assert found.controls[1].isnan().all() and found.states[1].isnan().all() and found.cost[1] == float("inf")
         good = torch.tensor([0, 2])
@@ -206,11 +218,12 @@ def test_instance_that_overflows_is_marked_and_takes_no_other_with_it():
 
 def test_start_that_overflows_takes_no_other_with_it():
     """Saturated LQR believes in a step that throws it out; from zero controls nothing happens."""
-    problem = with_step(lambda problem, x, u, p: 0.9 * x + u * (1 + 1e6 * u**8), horizon=40)
+    problem = with_step(lambda problem, x, u, p: 0.9 * x + u * (1 - 1e3 * x.abs()), horizon=60)
     initial, target = torch.full((2, 2), 0.5), torch.zeros(2, 2)
     initial[1] = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        assert trc.lqr(problem, initial, target).cost.isfinite().tolist() == [False, True]
         alone = trc.ilqr(problem, initial, target, start="zero")
         both = trc.ilqr(problem, initial, target, start=["lqr", "zero"])
     assert torch.equal(both.cost, alone.cost) and torch.equal(both.controls, alone.controls)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from .common.checks import as_json, check_choice, check_count, check_real, check_seed, check_tensor
 from .common.files import as_path, readable, require_file, writing
+from .common.notices import warn
 from .common.parallel import parallel_map
 from .common.pickles import refuse_pickle
 from .common.provenance import package_versions
@@ -223,7 +224,7 @@ def generate_dataset(
     origin = {"problem": problem.to_dict(), "expert": expert, "seed": seed, "num_samples": num_samples, "scale": scale}
     if lost := num_samples - int(fine.sum()):
         origin["left_out"] = lost
-        warnings.warn(f"{lost} of {num_samples} instances overflow with {expert}, and are left out.", stacklevel=2)
+        warn(f"{lost} of {num_samples} instances overflow with {expert}, and are left out.")
         arrays = [array[fine] for array in arrays]
     return Dataset(*arrays, origin | {"versions": package_versions("torch", "numpy")})
 

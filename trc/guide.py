@@ -4,7 +4,6 @@ Only what the guides call is here: loaders of tensors, a function of one's own f
 Everything else is easier to say with ``trc`` itself.
 """
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from .common.checks import check_choice, check_kind, check_tensor
+from .common.notices import warn
 from .datasets import Dataset
 from .evaluation import refinement_metrics
 from .evaluation.metrics import control_mse
@@ -274,7 +274,7 @@ def _device(device: str) -> str:
     """The device, or the CPU with a warning where there is no GPU."""
     check_choice(device, "device", ("cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
-        warnings.warn('device="cuda" is not available here; the CPU is used.', stacklevel=4)
+        warn('device="cuda" is not available here; the CPU is used.')
         return "cpu"
     return device
 

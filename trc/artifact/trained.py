@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from ..common.checks import as_json, settle
 from ..common.files import DAMAGED
+from ..common.notices import warn
 from ..common.parallel import parallel_map, single_thread
 from ..common.provenance import source_commit
 from ..datasets import TRAINING_SEED, Dataset, generate_dataset, load_dataset
@@ -117,7 +117,7 @@ def find(recipe: Recipe, folder: str | Path) -> Trained | None:
         return None
     if (other := record.get("numerics")) != NUMERICS:
         about = f"{path.name} was trained under NUMERICS {other}, and this code has {NUMERICS}; it is trained anew."
-        warnings.warn(about, stacklevel=2)
+        warn(about)
         return None
     try:
         same = recipe.asked(record["recipe"]) == recipe.asked(recipe.meaning())

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from .checks import check_count
 from .memory import check_memory
+from .notices import warn
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ def parallel_map(function: Callable[..., T], arguments: Sequence[tuple], jobs: i
             yield from _elsewhere(function, arguments, count)
             return
         except _Alone as why:
-            warnings.warn(f"one process does all the work: {why}.", stacklevel=2)
+            warn(f"one process does all the work: {why}.")
     for item in arguments:
         with single_thread():
             result = function(*item)

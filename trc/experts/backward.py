@@ -7,7 +7,7 @@ from torch import Tensor
 ROUNDS, LONGEST = 3, 60
 
 #: A slope that is smaller than this share of the terms that it is the sum of is rounding.
-ROUNDING = 1e-12
+SLOPE_ROUNDING = 1e-12
 
 
 def one_step_back(
@@ -47,10 +47,11 @@ def box_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor, rounds: int | N
     its bounds, both ``[b, m, 1]``.
 
     In each round the free controls go towards their minimum until the first of them meets a bound, which holds it. At
-    that minimum the control that gains most by leaving its bound is set free. The objective falls from one such
-    minimum to the next, so that no set of free controls comes twice, and the method ends with the exact minimum. A
-    recording can't wait for that: after a number of `rounds` it takes what it has, which is feasible and no worse than
-    what it began with. Source: Nocedal and Wright (2006), section 16.5.
+    that minimum the control that gains most by leaving its bound is set free (all of them, if several gain as much).
+    The objective falls from one such minimum to the next, so that no set of free controls comes twice, and the method
+    ends with the exact minimum; where H is not positive definite it ends after `LONGEST` rounds with what it has. A
+    recording can't wait either and takes a number of `rounds`. What it has then is feasible and no worse than what it
+    began with. Source: Nocedal and Wright (2006), section 16.5.
     """
     if H.shape[-1] == 1:
         unbounded = -g / H
@@ -80,7 +81,7 @@ def box_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor, rounds: int | N
 def _pull(H: Tensor, g: Tensor, d: Tensor) -> Tensor:
     """Where the objective falls, ``-(g + H d)``; zero where that is rounding."""
     pull, terms = -(g + H @ d), g.abs() + H.abs() @ d.abs()
-    return torch.where(pull.abs() > ROUNDING * terms, pull, 0.0)
+    return torch.where(pull.abs() > SLOPE_ROUNDING * terms, pull, 0.0)
 
 
 def _diagonal(H: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """What an expert is: a function of a problem and a batch of instances that gives a trajectory of each."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import all_finite
+from ..common.notices import warn
 from ..common.registry import Registry
 from ..problems import Problem
 from ..simulation import check_overflow
@@ -72,7 +72,7 @@ class Trajectory:
                 f"costs in {dtype} must be finite, those of {many} are not; use smaller weights or states."
             )
         why = "overflow: their cost and residual are infinite, their states and controls not a number"
-        warnings.warn(f"{many} {why}; the others are as they would be alone.", Overflowing, stacklevel=4)
+        warn(f"{many} {why}; the others are as they would be alone.", Overflowing)
 
 
 Expert = Callable[[Problem, Tensor, Tensor], Trajectory]

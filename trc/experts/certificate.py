@@ -9,7 +9,7 @@ from ..common.checks import check_real, check_tensor
 from ..common.modes import values_only
 from ..problems import Problem, check_instances
 from ..simulation import rollout, step_jacobians
-from .stationarity import residual
+from .stationarity import residual_at
 
 #: So many columns of second derivatives are computed at a time, so that memory does not grow with the instances.
 COLUMNS = 2048
@@ -17,24 +17,27 @@ COLUMNS = 2048
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What the first and the second derivatives say of controls of a batch of instances, both without a unit."""
+    """What the first and the second derivatives say of controls of a batch of instances, in no unit."""
 
     residual: Tensor  #: [B], see ``trc.experts.stationarity``; zero at a stationary point
+    rounding: Tensor  #: [B], what of it the rounding of the controls to their type may have made
     #: [B], the smallest eigenvalue of the cost's second derivatives by the controls that are free to move, each in a
     #: unit in which its own is one: positive at a strict local minimum, at most 1, and infinite where none is free
     curvature: Tensor
     free: Tensor  #: [B], how many of the ``T m`` controls are free to move; the others are held by a bound
 
+    def stationary(self, tolerance: float = 1e-7) -> Tensor:
+        """Which instances ``[B]`` can't be improved to first order, to the tolerance and the rounding."""
+        return self.residual <= check_real(tolerance, "tolerance", positive=True) + self.rounding
+
     def minimum(self, tolerance: float = 1e-7) -> Tensor:
-        """Which instances ``[B]`` are strict local minima: stationary to the tolerance, and curved upwards."""
-        return (self.residual <= check_real(tolerance, "tolerance", positive=True)) & (self.curvature > 0)
+        """Which of these are strict local minima, since the cost curves upwards in all that is free."""
+        return self.stationary(tolerance) & (self.curvature > 0)
 
     def __str__(self) -> str:
-        found = self.minimum()
-        return (
-            f"{int(found.sum())} of {len(found)} are strict local minima: residual at most {self.residual.max():.1e}, "
-            f"smallest curvature {self.curvature.min():.1e}"
-        )
+        stationary, minima = (int(which.sum()) for which in (self.stationary(), self.minimum()))
+        first = f"{stationary} of {len(self.residual)} are stationary (residual at most {self.residual.max():.1e})"
+        return f"{first}, {minima} of these strict local minima (smallest curvature {self.curvature.min():.1e})"
 
 
 @values_only
@@ -42,18 +45,26 @@ def certify(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor)
     """Check controls ``[B, T, m]`` from initial to target states ``[B, n]``, whoever found them.
 
     The second derivatives are exact, by automatic differentiation through the problem's step. What it can't say is that
-    no other local minimum is lower. It is computed in float64, and rounding the controls to float32 leaves a residual
-    that counts as none. Wrong shapes, and controls that overflow, are a ``ValueError``.
+    no other local minimum is lower. It is computed in float64; what is lost where the controls are of another type is
+    allowed for. Wrong shapes, and controls that overflow, are a ``ValueError``.
     """
     check_instances(problem, initial, target)
     check_tensor(controls, (len(initial), problem.horizon, problem.control_dim), "controls")
-    x0, goal, u = initial.double(), target.double(), problem.clip(controls.double())
+    x0, goal, u = initial.double(), target.double(), controls.double()
+    precision = torch.finfo(controls.dtype).eps
+    for bound in problem.bounds(u):  # which the type may not hold
+        u = torch.where((u - bound).abs() <= precision * bound.abs(), bound, u)
+    u = problem.clip(u)
     states, first = rollout(problem, x0, u).transpose(0, 1), u.transpose(0, 1)
-    left, held = residual(problem, states, first, goal, *step_jacobians(problem, states[:-1], first))
+    residual, terms, held = residual_at(problem, states, first, goal, *step_jacobians(problem, states[:-1], first))
     free = ~held.transpose(0, 1).flatten(1)
     some = max(1, COLUMNS // free.shape[1])
     chunks = zip(*(tensor.split(some) for tensor in (x0, goal, u, free)), strict=True)
-    return Certificate(left, torch.cat([_curvature(problem, *chunk) for chunk in chunks]), free.sum(1))
+    curvature, change = (
+        torch.cat(parts) for parts in zip(*(_second_order(problem, *one) for one in chunks), strict=True)
+    )
+    rounding = precision / 2 * change.view_as(u).amax(1) / terms
+    return Certificate(residual, torch.where(terms > 0, rounding, 0.0).amax(-1), curvature, free.sum(1))
 
 
 def second_derivatives(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor) -> Tensor:
@@ -72,12 +83,15 @@ def second_derivatives(problem: Problem, initial: Tensor, target: Tensor, contro
     return found.reshape(len(initial), size, size)
 
 
-def _curvature(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, free: Tensor) -> Tensor:
+def _second_order(
+    problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, free: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The curvature ``[b]``, and how much each entry of the gradient ``[b, T m]`` changes with the size of controls."""
     H = second_derivatives(problem, initial, target, controls)
     own = H.diagonal(dim1=1, dim2=2).abs()
     unit = torch.where(own > 0, own, 1.0).rsqrt() * free
     scaled = unit.unsqueeze(2) * (H + H.mT) / 2 * unit.unsqueeze(1)
     # what is held has no part: in its place an eigenvalue that is larger than all others
     scaled = scaled + torch.diag_embed((~free) * (1.0 + free.shape[1]))
-    smallest = torch.linalg.eigvalsh(scaled)[:, 0]
-    return torch.where(free.any(1), smallest, torch.inf)
+    smallest = torch.where(free.any(1), torch.linalg.eigvalsh(scaled)[:, 0], torch.inf)
+    return smallest, (H.abs() @ controls.flatten(1).abs().unsqueeze(-1)).squeeze(-1)

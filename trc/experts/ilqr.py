@@ -22,9 +22,10 @@ from ..simulation.step import change_each
 from .backward import one_step_back
 from .base import EXPERTS, Trajectory
 from .lqr import lqr_gains, plain_regulate
-from .stationarity import residual
+from .stationarity import residual_at
 
-ROUNDING = 1e-14
+#: A cost that is larger by no more than this share may be as large: near the end it is rounding.
+COST_ROUNDING = 1e-14
 
 #: By which share the controls' second derivatives are raised where the last step brought no progress: at first, until
 #: it counts as none again, and until there is nothing more to be had.
@@ -157,10 +158,10 @@ def _improve(
         controls = _start(problem, initial, target, start, generator).transpose(0, 1).contiguous()
         inputs = initial, target, controls
         found = run("improve", plain_improve, problem, *inputs, parameters=problem.parameters, **limits)
-    states, controls, cost, left, iterations = found
-    left = torch.where(cost.isfinite(), left, torch.inf).nan_to_num(torch.inf, torch.inf)
+    states, controls, cost, residual, iterations = found
+    residual = torch.where(cost.isfinite(), residual, torch.inf).nan_to_num(torch.inf, torch.inf)
     states, controls = states.transpose(0, 1), controls.transpose(0, 1)
-    return Trajectory(states, controls, cost, left, iterations, left <= limits["tolerance"])
+    return Trajectory(states, controls, cost, residual, iterations, residual <= limits["tolerance"])
 
 
 def plain_solve(
@@ -183,7 +184,7 @@ def plain_improve(
     """States ``[T+1, B, n]``, controls ``[T, B, m]``, cost, residual and iterations, from such controls."""
     now = _follow(problem, initial, target, controls, parameters)
     size = len(initial)
-    left = initial.new_full((size,), torch.inf)
+    residual = initial.new_full((size,), torch.inf)
     iterations = torch.zeros(size, dtype=torch.int64, device=initial.device)
     damping = initial.new_zeros(size)
     active = now.cost.isfinite().nonzero().squeeze(-1)
@@ -194,9 +195,9 @@ def plain_improve(
             change_each(parameters, lambda value, some=active: value[some]),
         )
         A, B = step_jacobians(problem, current.states[:-1], current.controls, given)
-        left[active], _ = residual(problem, current.states, current.controls, goal, A, B)
+        residual[active], *_ = residual_at(problem, current.states, current.controls, goal, A, B)
         # without progress even at the largest damping, nothing more is to be had in this precision
-        going = (left[active] > tolerance) & (damping[active] < DAMPING["most"])
+        going = (residual[active] > tolerance) & (damping[active] < DAMPING["most"])
         active, current, goal = active[going], current[going], goal[going]
         if not len(active) or iteration == max_iterations:
             break
@@ -206,7 +207,7 @@ def plain_improve(
         )
         iterations[active] += 1
         damping[active] = next_damping(damping[active], improved)
-    return now.states, now.controls, now.cost, left, iterations
+    return now.states, now.controls, now.cost, residual, iterations
 
 
 def _backward(
@@ -252,7 +253,7 @@ def _search(
         given = change_each(parameters, lambda value, rest=rest: value[rest])
         new = _follow(problem, old.states[0], target[rest], controls, given, (old.states, gains[:, rest]))
         # near the end an improvement is smaller than the rounding of the cost; the residual judges such a step
-        won = new.cost < old.cost * (1 + ROUNDING)
+        won = new.cost < old.cost * (1 + COST_ROUNDING)
         now[active[rest[won]]] = new[won]
         improved[rest[won]] = True
     return improved

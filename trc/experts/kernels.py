@@ -113,12 +113,12 @@ def regulate(problem: Problem, dtype: torch.dtype) -> Operation:
 def _searcher(problem: Problem, dtype: torch.dtype) -> Callable[..., tuple[Tensor, ...]]:
     """A function that improves a policy, and gives what the plain way gives."""
     search, n, m = Search(problem), problem.state_dim, problem.control_dim
-    alike = {name: torch.tensor([value], dtype=dtype) for name, value in search.begin.items()}
+    alike = {name: torch.tensor([value], dtype=dtype) for name, value in search.initially.items()}
     alike["step"] = torch.zeros(m, dtype=dtype)
     program = turns(
         *search.scans(),
         done="done",
-        begin=[*search.begin, *search.plan],
+        begin=[*search.initially, *search.plan],
         wanted=["cost", "residual", "iterations", "last", "nominal_x", "nominal_u"],
         alike=alike,
         dtype=dtype,

@@ -15,7 +15,7 @@ from ..compiled import Scan
 from ..problems import Problem
 from ..simulation.kernels import at_the_end, by_name, differentiated
 from .backward import ROUNDS, one_step_back
-from .ilqr import DAMPING, ROUNDING, STEP_SIZES, next_damping
+from .ilqr import COST_ROUNDING, DAMPING, STEP_SIZES, next_damping
 from .stationarity import curvature_by_control, push_and_terms, residual_of
 
 
@@ -31,7 +31,7 @@ class Search:
         self.state |= {"iterations": one, "residual": one, "done": one, "last": (n,)}
         self.state |= {"P": (n, n), "slope": (n,), "costate": (n,), "push": (m,), "terms": (m,)}
         #: What a search begins with; all else that is carried follows from it.
-        self.begin = {"cost": math.inf, "size": 1.0, "damping": 0.0, "iterations": -1.0, "done": 0.0}
+        self.initially = {"cost": math.inf, "size": 1.0, "damping": 0.0, "iterations": -1.0, "done": 0.0}
         self.plan = {"step": (m,), "gain": (m, n), "nominal_x": (n,), "nominal_u": (m,)}
         self.tried = {"tried_x": (n,), "tried_u": (m,)}
 
@@ -96,7 +96,7 @@ class Search:
         trial = torch.where(trial.abs() < torch.inf, trial, torch.inf)
         fresh, active = iterations < 0, done == 0
         # near the end an improvement is smaller than the rounding of the cost; the residual judges such a step
-        won = active & (fresh | (trial < cost * (1 + ROUNDING)))
+        won = active & (fresh | (trial < cost * (1 + COST_ROUNDING)))
         turned = active & (won | (size == STEP_SIZES[-1]))
         smaller = torch.ones_like(size)
         for larger, next_one in itertools.pairwise(STEP_SIZES):

@@ -24,20 +24,21 @@ AT_BOUND = 1e-9
 NOTHING = 1e-8
 
 
-def residual(
+def residual_at(
     problem: Problem, states: Tensor, controls: Tensor, target: Tensor, A: Tensor, B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The residual ``[B]`` of states ``[T+1, B, n]`` and controls ``[T, B, m]``, and which of these are held.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The residual ``[B]`` at states ``[T+1, B, n]`` and controls ``[T, B, m]``, the terms, and what is held.
 
-    A control is held by its bound if it is there and the gradient pushes it outwards. ``A`` and ``B`` are the Jacobians
-    of the steps, time first.
+    The terms ``[B, m]`` are what the residual is a share of. A control is held by its bound if it is there and the
+    gradient pushes it outwards. ``A`` and ``B`` are the Jacobians of the steps, time first.
     """
     _, gradient = costate_and_gradient(problem, states, controls, target, A, B)
     _, by_control = problem.cost.gradient(states, controls, target)
     running, _ = problem.cost.hessian(states, controls, target)
     bounds = problem.bounds(states)
     push, terms = push_and_terms(gradient, by_control, curvature_by_control(running, controls), controls, *bounds)
-    return residual_of(push.amax(0), terms.amax(0)), held(gradient, controls, *bounds)
+    terms = terms.amax(0)
+    return residual_of(push.amax(0), terms), terms, held(gradient, controls, *bounds)
 
 
 def held(gradient: Tensor, controls: Tensor, low: Tensor, high: Tensor) -> Tensor:

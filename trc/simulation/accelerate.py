@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from ..common.modes import apart, full_precision, is_watched, normal, pullback, wants_graph
+from ..common.notices import warn
 from ..common.registry import Registry
 from ..problems import Parameters, Problem
 
@@ -107,7 +107,7 @@ def run(
     found = (fast or plain)(problem, *tensors, parameters=parameters, **options)
     if fast is None and (why := problem.cache.pop(("refused", operation, dtype), "")):
         slower = "plain torch gives the same numbers, more slowly"
-        warnings.warn(f"the kernel of {operation} for {problem.name} is not used: {why}; {slower}.", stacklevel=2)
+        warn(f"the kernel of {operation} for {problem.name} is not used: {why}; {slower}.")
     return found
 
 
