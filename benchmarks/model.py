@@ -21,11 +21,12 @@ from trc.training import TrainingConfig
 from trc.training.losses import Objective
 
 BATCH, BASE_BATCH = 128, 64
+PLANS = 1000
 PLAIN = "without kernels"
 
 
 def network_races() -> Iterator[Race]:
-    """The small network with feedback beside the same in plain torch, one plan and a training step; Van der Pol."""
+    """The small network with feedback, plans and training steps, beside plain torch and iterative LQR; Van der Pol."""
     problem = trc.make_problem("van_der_pol")
     model = trc.TinyRecursiveControl.create_small(problem=problem, feedback="error", seed=0).eval()
     initial, target = problem.sample(1, generator=torch.Generator().manual_seed(0))
@@ -34,6 +35,9 @@ def network_races() -> Iterator[Race]:
     yield Race(
         "one plan without torch", problem.name, 1, standalone(model, initial, target), plan, "the network in torch"
     )
+    many = problem.sample(PLANS, generator=torch.Generator().manual_seed(0))
+    plans = partial(trc.propose, model, *many)
+    yield Race("plans in a batch", problem.name, PLANS, plans, partial(trc.ilqr, problem, *many), "iterative LQR")
     step = training_step(model.train(), 64, "cloning", value=False)
     yield Race("cloning step, small, feedback error", problem.name, 64, step, plainly(step), PLAIN)
     for name in PAPER_PROBLEMS:  # what the experiments do many times, with feedback and without

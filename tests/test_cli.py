@@ -169,7 +169,15 @@ def test_value_predictor_is_trained_along(run, here, data):
 def test_cloning_where_process_supervision_may_be_meant_is_told(run, here, data, options, loss, told):
     said = run("train", "--data", data, "--epochs", 1, "--output-dir", "out", *SMALL, *options.split())
     assert f"loss {loss}\n" in said
-    assert ("this is cloning alone" in said and "add --process-weight 0.1\n" in said) == told
+    assert ("this is cloning alone" in said and "add --process-weight 0.1 and another --output-dir\n" in said) == told
+
+
+@pytest.mark.parametrize(("problem", "told"), [("van_der_pol", True), ("double_integrator", False)])
+def test_data_of_an_expert_that_is_not_optimal_say_so(run, here, problem, told):
+    for there in (False, True):  # whether they are made or found
+        said = run("generate", "--problem", problem, "--num-samples", 4, "--output", "data.npz")
+        assert ("found" in said) == there and ("its own teacher is --expert ilqr\n" in said) == told
+    assert "own teacher" not in run("generate", "--problem", problem, "--num-samples", 4, "--expert", "ilqr")
 
 
 def test_jobs_of_a_training_change_nothing(run, here, data):
@@ -416,7 +424,7 @@ def test_help_explains_every_option(run, command):
         ("traln", "No such command 'traln'"),
         ("train", "Missing option '--data'"),
         ("compare --num-eval-samples 5", "Missing option '--trc-checkpoint'"),
-        ("train --data DATA --foo 1", "trc train: error: No such option '--foo'"),
+        ("train --data DATA --foo 1", "trc train: error: No such option '--foo'. trc train --help lists all."),
         ("train --data none.npz", "no dataset at none.npz; make one with"),
         ("train --data DATA --jobs 0", "0 is not in the range x>=1"),
         ("train --data DATA --lr nan", "learning_rate must be a positive number, got nan"),

@@ -17,7 +17,11 @@ import trc
 Function = Callable[..., Any]
 
 #: What stands in the table's columns.
-COLUMNS = ("rollout", "cost", "network"), ("step_jacobians", "costate"), ("lqr", "lqr_gains", "ilqr", "propose")
+COLUMNS = (
+    ("rollout", "cost", "network"),
+    ("step_jacobians", "costate"),
+    ("lqr", "lqr_gains", "minimum_energy", "ilqr", "optimum", "certify", "propose"),
+)
 
 
 def made(linear=False):
@@ -56,7 +60,10 @@ def asked(call: str, problem: trc.Problem, network: trc.TinyRecursiveControl) ->
     experts = {
         "lqr": lambda x, _, goal: trc.lqr(problem, x, goal).controls,
         "lqr_gains": lambda x, _, __: trc.lqr_gains(problem, x)[0],
+        "minimum_energy": lambda x, _, goal: trc.minimum_energy(problem, x, goal).controls,
         "ilqr": lambda x, _, goal: trc.ilqr(problem, x, goal).controls,
+        "optimum": lambda x, _, goal: trc.optimum(problem, x, goal).controls,
+        "certify": lambda x, u, goal: trc.certify(problem, x, goal, u).curvature,
         "propose": lambda x, _, goal: trc.propose(network, x, goal),
     }
     return {

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ TRAINING = "trc train --data data/lqr_train/lqr_dataset.npz"
 class Entry:
     """A thing that documents name, its counterpart, and a remark or the reason why there is none."""
 
-    guide: str  # keys of the documents, as words
+    guides: str  # keys of the documents, as words
     named: str
     here: str = ""
     why: str = ""
@@ -80,7 +80,7 @@ class Guides:
 
     def lines(self, guide: str) -> list[Line]:
         """The command lines of a document, in its order."""
-        return [self._line(entry) for entry in self.entries["commands"] if guide in entry.guide.split()]
+        return [self._line(entry) for entry in self.entries["commands"] if guide in entry.guides.split()]
 
     @cached_property
     def all_lines(self) -> list[Line]:
@@ -101,9 +101,9 @@ class Guides:
 
     def counts(self) -> Counter[str]:
         """How many lines there are: in all, different ones, by kind, and of those that start a script, how they do."""
-        found = Counter(line.kind for line in self.all_lines)
-        found |= Counter(line.how for line in self.all_lines if line.kind == "script")
-        return found | Counter(lines=len(self.all_lines), different=len({line.named for line in self.all_lines}))
+        lines = self.all_lines
+        kinds, hows = (line.kind for line in lines), (line.how for line in lines if line.kind == "script")
+        return Counter([*kinds, *hows]) + Counter(lines=len(lines), different=len({line.named for line in lines}))
 
     def typed_options(self) -> Iterator[tuple[str, click.Command, click.Option | None]]:
         """The options that the documents type, each with its command, and what it is there."""
@@ -126,17 +126,17 @@ class Guides:
         """The options that the documents type, command by command, as Markdown."""
         typed = sorted(self.typed_options(), key=lambda one: one[1].name)
         rows = [
-            [_code(f"trc {command.name}"), _code(name), _code(name.replace("_", "-")), option.help or ""]
+            [_code(f"trc {command.name}"), _code(name), option.help or ""]
             for name, command, option in typed
             if option is not None
         ]
-        rows += [["", _code(entry.named), "—", entry.why] for entry in self.entries["options"]]
-        return markdown(["command", "the guides", "here", "what it is"], rows, left=4)
+        rows += [["none", _code(entry.named), entry.why] for entry in self.entries["options"]]
+        return markdown(["command", "option", "what it is here"], rows, left=3)
 
     def table(self, kind: str) -> str:
         """Everything of a kind with its counterpart, as Markdown."""
         rows = [
-            [_codes(entry.named, kind), entry.guide.replace(" ", ", "), _counterpart(entry, kind), entry.why]
+            [_codes(entry.named, kind), entry.guides.replace(" ", ", "), _counterpart(entry, kind), entry.why]
             for entry in self.entries[kind]
         ]
         return markdown(["the guides", "which", "here", "remark"], rows, left=4)
@@ -156,7 +156,7 @@ def read_guides(root: Path) -> Guides:
         if not isinstance(found, dict) or set(found) != {"documents", *KINDS}:
             raise ValueError(f"it must have exactly documents and the lists {', '.join(KINDS)}")
         entries = {kind: [from_settings(Entry, row, "key") for row in found[kind]] for kind in KINDS}
-        for guide in {guide for some in entries.values() for entry in some for guide in entry.guide.split()}:
+        for guide in {guide for some in entries.values() for entry in some for guide in entry.guides.split()}:
             check_choice(guide, "guide", found["documents"])
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a list of what the guides name ({' '.join(str(error).split())}).") from None
@@ -174,11 +174,7 @@ def _codes(text: str, kind: str) -> str:
     if kind == "measures":
         file, _, key = text.partition(".json ")
         return f"{_code(f'{file}.json')}: {_code(key)}" if key else text
-    return ", ".join(map(_code, _parts(text, kind)))
-
-
-def _parts(text: str, kind: str) -> Iterable[str]:
-    return text.split(", ") if kind == "files" else [text]
+    return ", ".join(map(_code, text.split(", ") if kind == "files" else [text]))
 
 
 def _code(text: str) -> str:

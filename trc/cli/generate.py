@@ -50,6 +50,8 @@ def generate(
     if time_horizon is not None:
         made = made.replace(dt=time_horizon / made.horizon)
     find_or_generate(made, output or (output_dir or Path("data") / problem) / DATASET, **choices)
+    if choices["expert"] == "lqr" and made.teacher != "lqr":
+        click.echo(f"saturated LQR need not be optimal on this problem; its own teacher is --expert {made.teacher}")
 
 
 def find_or_generate(

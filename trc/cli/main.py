@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(error.ctx.get_help())
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        _fail(context.command_path if context else "trc", error.format_message())
+        command = context.command_path if context else "trc"
+        listed = f" {command} --help lists all." if isinstance(error, click.NoSuchOption) else ""
+        _fail(command, error.format_message() + listed)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; give the same command again to go on", err=True)
         end()

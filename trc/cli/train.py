@@ -130,8 +130,9 @@ def train_on(
     instances = f"{len(dataset):,} instances of {dataset.problem.name}"
     click.echo(f"{model_size} network, {model.num_parameters():,} parameters, on {instances}")
     weighs = "process_weight" in training or config.loss in WEIGHTED
+    length = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     click.echo(
-        f"{config.epochs} epochs, batches of {config.batch_size}, learning rate {config.learning_rate:g}, "
+        f"{length}, batches of {config.batch_size}, learning rate {config.learning_rate:g}, "
         f"{config.schedule}, loss {config.loss}"
         + (f" with process weight {config.process_weight:g}" if weighs else "")
         + (f", state weight {config.state_weight:g}" if config.state_weight else "")
@@ -139,7 +140,7 @@ def train_on(
     if (two_level or use_value_predictor) and not loss_is_chosen:
         click.echo(
             "this is cloning alone; for process supervision, with which the first guides train two levels and a value "
-            f"predictor, add --process-weight {TrainingConfig.process_weight:g}"
+            f"predictor, add --process-weight {TrainingConfig.process_weight:g} and another --output-dir"
         )
     before, start = epochs_done(output_dir), time.perf_counter()
     if before:

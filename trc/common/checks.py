@@ -106,7 +106,7 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
         raise ValueError(f"{name} must be a whole number, {minimum} or more, got {shown(value)}.")
     if number >= LARGEST:
         raise ValueError(f"{name} must be below 2**63, got {shown(value)}.")
-    return int(number)
+    return int(number)  # a member of an enumeration is one
 
 
 def check_seed(value: Any) -> int:
@@ -138,7 +138,7 @@ def check_names(values: Any, name: str) -> tuple[str, ...]:
     entries = _in_order(values)
     if not entries or not all(isinstance(entry, str) for entry in entries):
         raise ValueError(f'{name} must be names, one a dimension, such as ("position",), got {shown(values)}.')
-    return tuple(map(str, entries))
+    return tuple(map(str, entries))  # NumPy's text is text, and shows itself in messages
 
 
 def check_dims(values: Any, name: str, size: int) -> tuple[int, ...]:

@@ -23,8 +23,8 @@ from torch.utils._device import DeviceContext
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-#: Types whose tensors have no rules of their own.
-OWN = {Tensor, torch.nn.Parameter}
+#: Types of tensors that follow torch's rules and none of their own.
+ORDINARY = {Tensor, torch.nn.Parameter}
 
 
 def is_watched() -> bool:
@@ -52,7 +52,7 @@ def _only_a_device() -> bool:
 
 def is_readable(tensor: Tensor) -> bool:
     """Whether a tensor has numbers, which may be looked at without breaking a mode of torch."""
-    return type(tensor) in OWN and not (tensor.is_meta or is_watched())
+    return type(tensor) in ORDINARY and not (tensor.is_meta or is_watched())
 
 
 def wants_graph(*tensors: Any) -> bool:
@@ -168,4 +168,4 @@ def is_mapped(tensor: Tensor) -> bool:
 def _is_hidden(tensor: Tensor) -> bool:
     """Whether a tensor has no numbers that one may look at, or is being differentiated in forward mode."""
     dual = forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
-    return type(tensor) not in OWN or tensor.is_meta or is_mapped(tensor) or dual
+    return type(tensor) not in ORDINARY or tensor.is_meta or is_mapped(tensor) or dual

@@ -116,7 +116,7 @@ class _Pickler(ForkingPickler):
         self.dispatch_table = copyreg.dispatch_table  # without torch's own ways between processes
 
     def reducer_override(self, thing: Any) -> Any:
-        """A tensor as an array, of which a part is no more than that part."""
+        """Pickle's hook: a tensor goes as an array, of which a part is packed without the rest."""
         ordinary = type(thing) is Tensor and thing.is_cpu and not thing.requires_grad
         if ordinary and thing.dtype in (torch.float32, torch.float64, torch.int64, torch.bool):
             return torch.from_numpy, (thing.resolve_neg().contiguous().numpy(),)
