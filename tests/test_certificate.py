@@ -284,3 +284,61 @@ def test_cost_without_second_derivatives_at_the_target_spoils_no_other_instance(
     torch.testing.assert_close(found.controls[0], alone.controls[0])
     with pytest.raises(ValueError, match="has no second derivatives at the target"):
         trc.lqr(problem, initial, target)
+
+
+@pytest.mark.filterwarnings("ignore:the kernel")  # with the farthest bound its trial overflows
+@pytest.mark.parametrize("plain", [False, True])
+def test_bound_that_is_far_enough_may_be_anywhere(plain):
+    x, goal = torch.tensor([[1.5, 1.5], [-1.0, 0.0]], dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+    costs = {}
+    for name, low in (("van_der_pol", -1.0), ("double_integrator", 0.0)):
+        for far in (1e3, 1e6, 1e10, 1e20, 1e100):
+            problem = trc.make_problem(name, control_low=(low * far,), control_high=(far,))
+            start = torch.full((2, problem.horizon, 1), 2.0, dtype=torch.float64)
+            with trc.accelerate(not plain):
+                found = trc.ilqr(problem, x, goal, start=start)
+                assert found.converged.all() and found.iterations.min() > 0
+                assert not trc.certify(problem, x, goal, start).stationary().any()
+            torch.testing.assert_close(found.cost, costs.setdefault(name, found.cost), rtol=1e-12, atol=0)
+
+
+@dataclass(frozen=True)
+class Saddle(Cost):
+    """A valley whose floor falls away, by the fourth power, in a direction that no control has for its own."""
+
+    a: float = 0.2630045495995258
+    b: float = 1.0986809627272995
+
+    def running(self, x, u, target):
+        along, across = self.a * u[..., 0] + self.b * u[..., 1] - 0.3, self.b * u[..., 0] - self.a * u[..., 1]
+        return along**2 - across**4 + 0 * x.sum(-1)
+
+    def final(self, x, target):
+        return 0 * x.sum(-1)
+
+
+def test_flat_direction_is_no_strict_minimum():
+    two = {"control_names": ("u", "v"), "control_low": (-1.0, -1.0), "control_high": (1.0, 1.0)}
+    problem = with_step(lambda problem, x, u, p: x + u, horizon=2, cost=Saddle(), **two)
+    x, a, b = torch.zeros(1, 2), Saddle.a, Saddle.b
+    bottom = (torch.tensor([a, b], dtype=torch.float64) * 0.3 / (a * a + b * b)).expand(1, 2, 2)
+    found = trc.certify(problem, x.double(), x.double(), bottom)
+    assert found.stationary().all() and found.curvature.abs() < 1e-14 and not found.minimum().any()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_derivative_that_is_none_is_no_optimum_and_spoils_no_other_instance(plain):
+    def drag(problem, x, u, p):  # the slope of v |v|, written so that it is 0 / 0 at rest
+        v = x[..., 1]
+        return torch.stack((x[..., 0] + 0.05 * v, v + 0.05 * (u[..., 0] - v * (v * v).sqrt())), -1)
+
+    problem = with_step(drag, horizon=40)
+    x, goal = torch.tensor([[1.0, 0.0], [1.0, 0.5]], dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+    with trc.accelerate(not plain):
+        found = trc.ilqr(problem, x, goal, start="zero")
+    assert found.converged.tolist() == [False, True] and found.residual[1] <= 1e-7
+    certificate = trc.certify(problem, x, goal, torch.zeros(2, 40, 1, dtype=torch.float64))
+    assert certificate.residual[0] == torch.inf and certificate.curvature.isnan().tolist() == [True, False]
+    assert not certificate.minimum().any()
+    alone = trc.certify(problem, x[1:], goal[1:], torch.zeros(1, 40, 1, dtype=torch.float64))
+    assert alone.curvature.equal(certificate.curvature[1:]) and alone.residual.equal(certificate.residual[1:])

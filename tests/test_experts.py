@@ -129,6 +129,21 @@ def test_answer_has_the_dtype_of_the_question_and_is_computed_in_double(problem,
 # The least energy
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.zeros(1, 2, dtype=torch.int64), "must be a floating-point tensor, got one of torch.int64"),
+        ([[0.0, 0.0]], "must be a floating-point tensor, got list"),
+        (torch.zeros(1, 3), r"must have shape \[any, 2\], got \[1, 3\]"),
+    ],
+)
+def test_target_of_gains_is_checked(double_integrator, target, message):
+    with pytest.raises(ValueError, match=f"target states of double_integrator {message}"):
+        trc.lqr_gains(double_integrator, target)
+    with pytest.raises(ValueError, match="ask for fewer instances or a shorter horizon"):
+        trc.lqr_gains(double_integrator, torch.zeros(1, 2), 10**12)
+
+
 def test_minimum_energy_arrives_exactly_with_the_least_norm(double_integrator, draw):
     problem, (x, target) = double_integrator, draw(double_integrator, 20)
     found = trc.minimum_energy(problem, x, target)
@@ -168,5 +183,9 @@ def test_minimum_energy_arrives_or_says_so():
         initial[:, -1] = -1
         with pytest.raises(ValueError, match=f"can't reach every state in {problem.horizon} steps"):
             trc.minimum_energy(problem, initial, goal)
+        with pytest.raises(ValueError, match="can't reach"):
+            trc.minimum_energy(problem, 1e-9 * initial, goal)  # in another unit
+        with pytest.raises(ValueError, match="can't reach"):
+            trc.minimum_energy(problem, torch.cat((initial, 0 * initial + 1e12)), torch.cat((goal, goal)))
     with pytest.raises(ValueError, match="needs a linear problem"):
         trc.minimum_energy(trc.make_problem("van_der_pol"), goal, goal)

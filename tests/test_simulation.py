@@ -121,6 +121,15 @@ def test_affine_step_is_refused_as_linear():
         trc.rollout(falling, torch.zeros(2, 2), torch.zeros(2, 3, 1))
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-6, 1e-13])
+def test_step_that_is_linear_in_the_state_alone_is_not_linear(size):
+    cubic = with_step(lambda problem, x, u, p: 0.9 * x + size * u**3, linear=True)
+    with pytest.raises(ValueError, match="says linear=True, but its step is not A x"):
+        trc.rollout(cubic, torch.zeros(1, 2), torch.ones(1, 4, 1))
+    linear = with_step(lambda problem, x, u, p: 0.9 * x + size * u, linear=True)
+    assert trc.rollout(linear, torch.zeros(1, 2), torch.ones(1, 4, 1)).any()
+
+
 def test_first_rollout_in_inference_mode_does_not_spoil_training(double_integrator):
     x, u = torch.zeros(2, 2), torch.zeros(2, 3, 1)
     with torch.inference_mode():

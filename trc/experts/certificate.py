@@ -14,6 +14,9 @@ from .stationarity import residual_at
 #: So many columns of second derivatives are computed at a time, so that memory does not grow with the instances.
 COLUMNS = 2048
 
+#: A curvature that is no larger than this for each free control is the rounding of an eigenvalue.
+FLAT = 1e-14
+
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
@@ -22,7 +25,8 @@ class Certificate:
     residual: Tensor  #: [B], see ``trc.experts.stationarity``; zero at a stationary point
     rounding: Tensor  #: [B], what of it the rounding of the controls to their type may have made
     #: [B], the smallest eigenvalue of the cost's second derivatives by the controls that are free to move, each in a
-    #: unit in which its own is one: positive at a strict local minimum, at most 1, and infinite where none is free
+    #: unit in which its own is one: positive at a strict local minimum, at most 1, infinite where none is free, and
+    #: not a number where a second derivative is none
     curvature: Tensor
     free: Tensor  #: [B], how many of the ``T m`` controls are free to move; the others are held by a bound
 
@@ -32,7 +36,7 @@ class Certificate:
 
     def minimum(self, tolerance: float = 1e-7) -> Tensor:
         """Which of these are strict local minima, since the cost curves upwards in all that is free."""
-        return self.stationary(tolerance) & (self.curvature > 0)
+        return self.stationary(tolerance) & (self.curvature > FLAT * self.free)
 
     def __str__(self) -> str:
         stationary, minima = (int(which.sum()) for which in (self.stationary(), self.minimum()))
@@ -93,5 +97,7 @@ def _second_order(
     scaled = unit.unsqueeze(2) * (H + H.mT) / 2 * unit.unsqueeze(1)
     # what is held has no part: in its place an eigenvalue that is larger than all others
     scaled = scaled + torch.diag_embed((~free) * (1.0 + free.shape[1]))
-    smallest = torch.where(free.any(1), torch.linalg.eigvalsh(scaled)[:, 0], torch.inf)
+    numbers = scaled.isfinite().all(2).all(1)
+    smallest = torch.linalg.eigvalsh(torch.where(numbers[:, None, None], scaled, 0.0))[:, 0]
+    smallest = torch.where(free.any(1), torch.where(numbers, smallest, torch.nan), torch.inf)
     return smallest, (H.abs() @ controls.flatten(1).abs().unsqueeze(-1)).squeeze(-1)

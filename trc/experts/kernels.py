@@ -13,6 +13,7 @@ from ..simulation.kernels import by_name, differentiated, packed, row, together
 from ..simulation.step import random_inputs
 from .lqr import at_the_target, riccati_step
 from .search import Search
+from .stationarity import ordinary_cost
 
 #: Steps that the kernels are tried on, and how long a search goes on then.
 STEPS = 7
@@ -112,7 +113,7 @@ def regulate(problem: Problem, dtype: torch.dtype) -> Operation:
 
 def _searcher(problem: Problem, dtype: torch.dtype) -> Callable[..., tuple[Tensor, ...]]:
     """A function that improves a policy, and gives what the plain way gives."""
-    search, n, m = Search(problem), problem.state_dim, problem.control_dim
+    search, n, m, ordinary = Search(problem), problem.state_dim, problem.control_dim, ordinary_cost(problem)
     alike = {name: torch.tensor([value], dtype=dtype) for name, value in search.initially.items()}
     alike["step"] = torch.zeros(m, dtype=dtype)
     program = turns(
@@ -130,7 +131,7 @@ def _searcher(problem: Problem, dtype: torch.dtype) -> Callable[..., tuple[Tenso
         T, size = len(policy["gain"]), len(initial)
         states, controls = initial.new_empty(T + 1, size, n), initial.new_empty(T, size, m)
         cost, residual, iterations = initial.new_empty(3, size).unbind()
-        limits = row((max_iterations, tolerance), dtype).expand(size, -1)
+        limits = row((max_iterations, tolerance, ordinary), dtype).expand(size, -1)
         given = {"p": parameters, "initial": together(initial), "target": together(target), "limits": limits, **policy}
         wanted = {"cost": cost, "residual": residual, "iterations": iterations, "last": states[T]}
         program.run(size, T, given, wanted | {"nominal_x": states, "nominal_u": controls})

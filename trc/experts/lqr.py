@@ -7,9 +7,9 @@ On a linear problem whose bounds are not active this is the optimum. With active
 import torch
 from torch import Tensor
 
-from ..common.checks import check_count
+from ..common.checks import check_count, check_tensor
 from ..common.modes import values_only
-from ..problems import Parameters, Problem, check_instances
+from ..problems import Parameters, Problem, check_instances, check_problem, check_trajectories
 from ..simulation import step_jacobians
 from ..simulation.accelerate import run
 from .base import EXPERTS, NoneSolved, Trajectory
@@ -68,7 +68,11 @@ def lqr_gains(problem: Problem, target: Tensor, horizon: int | None = None) -> t
     In the dtype of the target, computed in float64. The horizon is the problem's own by default. A target for which
     there are none gets what is not a number; it is a ``ValueError`` if that is so for all.
     """
+    check_problem(problem)
+    check_tensor(target, (None, problem.state_dim), f"target states of {problem.name}")
     steps = problem.horizon if horizon is None else check_count(horizon, "horizon")
+    within = problem if steps == problem.horizon else problem.replace(horizon=steps)
+    check_trajectories(within, len(target), problem.state_dim, device=target.device)
     gains, offsets = _gains(problem, target.double(), steps)
     if not gains.flatten(1).isfinite().all(1).any():
         raise NoneSolved(

@@ -8,7 +8,7 @@ from ..problems import Problem, check_instances
 from ..simulation import linear_matrices, rollout
 from .base import Trajectory
 
-#: Largest distance from the target, as a share of the size of the states, that counts as arrived.
+#: Largest distance from the target, as a share of an instance's states, that counts as arrived.
 ARRIVED = 1e-8
 
 
@@ -36,6 +36,7 @@ def minimum_energy(problem: Problem, initial: Tensor, target: Tensor) -> Traject
     if weights is not None and weights.isfinite().all():
         controls = (Z @ weights).mT.unflatten(1, (problem.horizon, problem.control_dim)).contiguous()
         states = rollout(problem, x0, controls)
-        if (states[:, -1] - goal).abs().max() <= ARRIVED * max(1.0, x0.abs().max(), goal.abs().max()):
+        size = torch.maximum(x0.abs(), goal.abs()).amax(1)
+        if ((states[:, -1] - goal).abs().amax(1) <= ARRIVED * size).all():
             return Trajectory(states, controls, problem.cost(states, controls, goal)).to(initial.dtype)
     raise ValueError(f"{problem.name!r} can't reach every state in {problem.horizon} steps; use a longer horizon.")

@@ -16,7 +16,7 @@ from ..problems import Problem
 from ..simulation.kernels import at_the_end, by_name, differentiated
 from .backward import ROUNDS, one_step_back
 from .ilqr import COST_ROUNDING, DAMPING, STEP_SIZES, next_damping
-from .stationarity import curvature_by_control, push_and_terms, residual_of
+from .stationarity import least_terms, push_and_terms, residual_of
 
 
 class Search:
@@ -26,7 +26,7 @@ class Search:
         n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
         one = (1,)
         self.problem = problem
-        self.fixed = {"p": (k,), "initial": (n,), "target": (n,), "limits": (2,)}
+        self.fixed = {"p": (k,), "initial": (n,), "target": (n,), "limits": (3,)}
         self.state = {"x": (n,), "trial": one, "cost": one, "size": one, "won": one, "turned": one, "damping": one}
         self.state |= {"iterations": one, "residual": one, "done": one, "last": (n,)}
         self.state |= {"P": (n, n), "slope": (n,), "costate": (n,), "push": (m,), "terms": (m,)}
@@ -126,6 +126,7 @@ class Search:
         self,
         p: Tensor,
         target: Tensor,
+        limits: Tensor,
         won: Tensor,
         damping: Tensor,
         P: Tensor,
@@ -148,8 +149,8 @@ class Search:
         local, _ = problem.cost.hessian(states, controls, target)
         local = local[0] if local.ndim == 4 else local.expand(len(x), -1, -1)
         gradient = by_control + (B.mT @ costate.unsqueeze(-1)).squeeze(-1)
-        curvature, bounds = curvature_by_control(local, u), problem.bounds(x)
-        now = push_and_terms(gradient, by_control, curvature, u, *bounds)
+        bounds = problem.bounds(x)
+        now = push_and_terms(gradient, by_control, least_terms(local, limits[..., 2:], u, *bounds), u, *bounds)
         low, high = ((bound - u).unsqueeze(-1) for bound in bounds)
         by_both, F = torch.cat((by_state, by_control), -1).unsqueeze(-1), torch.cat((A, B), -1)
         after = P, slope.unsqueeze(-1), F, local, by_both, low, high
@@ -179,7 +180,7 @@ class Search:
         **_: Tensor,
     ) -> Mapping[str, Tensor]:
         """Whether the instance is stationary, or nothing more is to be had."""
-        most, tolerance = limits.split(1, -1)
+        most, tolerance, _ = limits.split(1, -1)
         residual = residual_of(push, terms).unsqueeze(-1)
         going = (residual > tolerance) & (damping < DAMPING["most"]) & (iterations < most)
         return {"done": torch.where((turned > 0) & ~going, 1.0, done), "residual": residual}
