@@ -22,6 +22,11 @@ from trc.training.run_folder import RunFolder, epochs_done, teacher_of, training
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 DI = trc.make_problem("double_integrator")
+STATES = DI.sample(1000, generator=torch.Generator().manual_seed(0))
+NETWORK = trc.TinyRecursiveControl.create_small(problem=DI, seed=0)
+AT_THE_TARGET = trc.generate_dataset(
+    DI.replace(initial_range=((0, 0), (0, 0)), target_range=((0, 0), (0, 0))), 2, seed=0
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +38,19 @@ DI = trc.make_problem("double_integrator")
         (lambda: trc.generate_dataset(DI, 3, seed=2**64), "seed must be below"),
         (lambda: trc.generate_dataset(DI, 3, seed=0, jobs=1.5), "jobs must be a whole number"),
         (lambda: trc.generate_dataset(DI, 3, seed=0, expert="oracle"), "unknown expert 'oracle'; known are "),
+        (lambda: trc.propose(True, *STATES), "model must be a ControlNetwork, got True; make one with"),
+        (lambda: trc.propose(NETWORK, [[0.0, 0.0]], STATES[1]), "initial states must be a floating-point tensor"),
+        (lambda: trc.propose(NETWORK, STATES[0], STATES[1].numpy()), "target states must be a floating-point tensor"),
+        (lambda: trc.evaluate(True, DI, *STATES), "model must be a ControlNetwork, got True"),
+        (lambda: trc.evaluate(NETWORK, True, *STATES), "problem must be a Problem, got True"),
+        (
+            lambda: trc.rollout(DI.replace(initial_range=()), STATES[0], torch.zeros(1000, 15, 1)),
+            "has no initial_range and target_range, so it",
+        ),
+        (
+            lambda: trc.train(small(problem=AT_THE_TARGET.problem), AT_THE_TARGET, loss="process"),
+            "2 of the instances cost their teacher nothing",
+        ),
         (lambda: trc.evaluation_set(DI, "train"), "unknown evaluation set 'train'; known are test, wide, wider"),
         (lambda: trc.aggregate({"cost": torch.ones(4)}, torch.ones(3)), r"reference_cost must have shape \[4\]"),
     ],
@@ -62,8 +80,6 @@ def machine(monkeypatch):
 
 
 FAR = DI.replace(horizon=10_000_000)
-STATES = DI.sample(1000, generator=torch.Generator().manual_seed(0))
-NETWORK = trc.TinyRecursiveControl.create_small(problem=DI, seed=0)
 small, medium = trc.TinyRecursiveControl.create_small, trc.TinyRecursiveControl.create_medium
 
 

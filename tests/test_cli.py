@@ -426,6 +426,8 @@ def test_help_explains_every_option(run, command):
         ("compare --num-eval-samples 5", "Missing option '--trc-checkpoint'"),
         ("train --data DATA --foo 1", "trc train: error: No such option '--foo'. trc train --help lists all."),
         ("train --data none.npz", "no dataset at none.npz; make one with"),
+        ("generate --set initial_range=[]", "has no initial_range and target_range, so it must define sample"),
+        (f"generate --set horizon={'[' * 100_000}", "is no number or list, for example mu=2"),
         ("train --data DATA --jobs 0", "0 is not in the range x>=1"),
         ("train --data DATA --lr nan", "learning_rate must be a positive number, got nan"),
         ("train --data DATA --epochs 1.5", "'1.5' is not a valid integer"),

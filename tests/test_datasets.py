@@ -1,8 +1,10 @@
 """Datasets: what they hold, that their files come back or are refused by name, and their parts."""
 
+import io
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,18 @@ def cut(path, share):
 COSTS = np.ones(12)
 
 
+def promise(path, name, shape):
+    """Write the data with an array whose header names a shape that it has not."""
+    put(path)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path) as file:
+        parts = {part: file.read(part) for part in file.namelist()}
+    with zipfile.ZipFile(path, "w") as file:
+        for part, content in parts.items():
+            file.writestr(part, header.getvalue() + bytes(64) if part == f"{name}.npy" else content)
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -99,6 +113,8 @@ COSTS = np.ones(12)
         (lambda path, trap: put(path, costs=COSTS * np.nan), "costs must be finite"),
         (lambda path, trap: put(path, initial_states=np.zeros((12, 3))), r"initial_states must have shape \[12, 2\]"),
         (lambda path, trap: put(path, control_sequences=np.zeros((12, 15, 2))), "2 states, 2 controls and 15 steps"),
+        (lambda path, trap: promise(path, "costs", (10**13, 2)), "Unable to allocate"),
+        (lambda path, trap: promise(path, "costs", (10**30, 2)), "too large"),
         (lambda path, trap: put(path, origin=np.array("[1]")), "must name its problem and seed"),
         (lambda path, trap: put(path, origin=np.array("{}")), "must name its problem and seed"),
     ],

@@ -6,11 +6,12 @@ import ipopt
 import pytest
 import torch
 from ipopt import VARIATIONS
-from made_up import Cart, Rover
+from made_up import Cart, Rover, with_step
 from plain import projected_gradient, step_by_step
 from scipy.optimize import minimize
 
 import trc
+from trc.problems import Cost
 
 
 def instances(problem, count=24, scale=1.0):
@@ -149,3 +150,30 @@ def test_bad_options_are_refused(options, message):
     problem = PROBLEMS["rover"]
     with pytest.raises(ValueError, match=message):
         trc.ilqr(problem, *instances(problem, 2), **options)
+
+
+@dataclass(frozen=True)
+class Straight(Cost):
+    """A cost that is linear in the first control and doesn't know the second."""
+
+    def running(self, x, u, target):
+        return (x - target).square().sum(-1) + 0.3 * u[..., 0]
+
+    def final(self, x, target):
+        return (x - target).square().sum(-1)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("controls", [1, 2])
+def test_control_without_curvature_goes_to_its_bound_or_stays(controls, plain):
+    bounds = {
+        "control_names": ("u", "v")[:controls],
+        "control_low": (-1.0,) * controls,
+        "control_high": (2.0,) * controls,
+    }
+    problem = with_step(lambda problem, x, u, p: 0.9 * x + 0 * u[..., :1], horizon=5, cost=Straight(), **bounds)
+    x = torch.ones(3, 2, dtype=torch.float64)
+    start = torch.full((3, 5, controls), 0.25, dtype=torch.float64)
+    with trc.accelerate(not plain):
+        found = trc.ilqr(problem, x, 0 * x, start=start)
+    assert found.converged.all() and found.controls[..., 0].eq(-1).all() and found.controls[..., 1:].eq(0.25).all()

@@ -390,6 +390,8 @@ def test_dimensions_beside_a_problem_must_agree_with_it(double_integrator):
         ({"target_state": torch.zeros(4, 2).double()}, "is torch.float32 but target_state torch.float64; convert one"),
         ({"iterations": -1}, "iterations must be a whole number, 0 or more, got -1"),
         ({"time_remaining": torch.nan}, "time_remaining must be finite"),
+        ({"time_remaining": 10**400}, "time_remaining must be seconds, one or one an instance, got 1000"),
+        ({"time_remaining": torch.tensor(True)}, r"time_remaining must be seconds, .* got tensor\(True\)"),
         ({"time_remaining": torch.ones(3)}, r"needs one value or one an instance \(4\), got 3"),
         ({"dynamics_fn": lambda *_: torch.zeros(4, 15, 2)}, r"states \[4, 2\] or .* \[4, 16, 2\], got \[4, 15, 2\]"),
         ({"dynamics_fn": lambda *_: np.zeros((4, 2))}, r"final states \[4, 2\] or trajectories .*, got ndarray"),

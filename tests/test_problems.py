@@ -213,7 +213,7 @@ class Boxless(Rover):
     ],
 )
 def test_problem_without_boxes_says_what_it_must_define(ask, message):
-    with pytest.raises(TypeError, match=rf"^Boxless has no initial_range and target_range, {message}.*\.$"):
+    with pytest.raises(ValueError, match=rf"^Boxless has no initial_range and target_range, {message}.*\.$"):
         ask(Boxless())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..common.checks import shown
 from ..common.pickles import refuse_pickle
 from ..problems import PROBLEMS, problem_name
 
@@ -71,8 +72,8 @@ class Setting(click.ParamType):
             self.fail(f"{value!r} is no name=value, for example mu=2.", param, ctx)
         try:
             return name.replace("-", "_"), json.loads(text)
-        except json.JSONDecodeError:
-            self.fail(f"{text!r} is no number or list, for example mu=2 or control_high=[1].", param, ctx)
+        except (json.JSONDecodeError, RecursionError):
+            self.fail(f"{shown(text)} is no number or list, for example mu=2 or control_high=[1].", param, ctx)
 
 
 def options(*decorators: Callable) -> Callable:

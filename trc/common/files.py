@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 #: What numpy, zipfile, json and safetensors raise for a file that is damaged or of another kind.
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, RuntimeError)
-DAMAGED += (zipfile.BadZipFile, zlib.error, SafetensorError)
+DAMAGED += (zipfile.BadZipFile, zlib.error, SafetensorError, MemoryError, OverflowError)
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:

@@ -138,7 +138,7 @@ def values_only(function: F) -> F:
 
     @torch.no_grad()
     def decide(*args: Any, **kwargs: Any) -> Any:
-        if any(_is_hidden(one) for one in (*args, *kwargs.values()) if isinstance(one, Tensor)):
+        if any(_is_hidden(one) for one in (*args, *kwargs.values()) if isinstance(one, Tensor)) or _is_fake():
             raise ValueError(refusal)
         if maybe_current_level() is not None:  # which has nothing to do with what is given
             return apart(lambda: decide(*args, **kwargs))
@@ -163,6 +163,11 @@ def values_only(function: F) -> F:
 def is_mapped(tensor: Tensor) -> bool:
     """Whether a tensor stands for others, in a transformation of ``torch.func`` or a batch of gradients."""
     return is_functorch_wrapped_tensor(tensor) or is_legacy_batchedtensor(tensor)
+
+
+def _is_fake() -> bool:
+    """Whether tensors that are made now get no numbers, as where a graph is made for an export."""
+    return _len_torch_dispatch_stack() > 0 and _C._get_dispatch_mode(_C._TorchDispatchModeKey.FAKE) is not None
 
 
 def _is_hidden(tensor: Tensor) -> bool:

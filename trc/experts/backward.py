@@ -32,6 +32,7 @@ def one_step_back(
     gradient = torch.baddbmm(slope, F.mT, p)
     H, G = hessian[:, n:, n:], hessian[:, n:, :n]
     H = H + damping * torch.diag_embed(_diagonal(H).squeeze(-1))
+    H = _bent(H, gradient[:, n:], low, high)
     step, free = box_minimum(H, gradient[:, n:], low, high, rounds)
     gain = _solve_free(H, G, free)
     # where a control is free the gradient vanishes at the new policy, where it is not the gain does
@@ -76,6 +77,14 @@ def box_minimum(H: Tensor, g: Tensor, low: Tensor, high: Tensor, rounds: int | N
         if rounds is None and not bool((leaving | stopped).any()):
             break
     return d, (~held).to(g)
+
+
+def _bent(H: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """H with something on its diagonal where a control has no curvature: it goes to its bound then, or stays."""
+    slope = g.abs() / (high - low)
+    instead = torch.where(slope > 0, slope, 1.0)
+    own = _diagonal(H)
+    return H + torch.diag_embed(torch.where(own == 0, instead, 0.0).squeeze(-1))
 
 
 def _pull(H: Tensor, g: Tensor, d: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def ordinary_cost(problem: Problem) -> float:
     if "ordinary cost" not in problem.cache:
         try:
             size = torch.tensor(problem.state_scale, dtype=torch.float64)
-        except TypeError:  # it does not say where instances begin
+        except ValueError:  # it does not say where instances begin
             return UNKNOWN
         states = size.expand(problem.horizon + 1, -1) * torch.tensor((1.0, 0.0)).reshape(2, 1, 1)
         controls = states.new_zeros(2, problem.horizon, problem.control_dim)

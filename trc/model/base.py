@@ -134,10 +134,10 @@ class ControlNetwork(nn.Module, ABC):
         time = self.config.time_scale if time_remaining is None else time_remaining
         try:
             time = time if isinstance(time, Tensor) else plain(time)
-            if isinstance(time, bool):
+            if isinstance(time, bool) or (isinstance(time, Tensor) and time.dtype == torch.bool):
                 raise TypeError("no number")
             time = torch.as_tensor(time, dtype=initial.dtype, device=initial.device).reshape(-1, 1)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f"time_remaining must be seconds, one or one an instance, got {shown(time)}.") from None
         if time.shape[0] not in (1, initial.shape[0]):
             raise ValueError(f"time_remaining needs one value or one an instance ({len(initial)}), got {len(time)}.")

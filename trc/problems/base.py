@@ -227,7 +227,7 @@ class Problem:
     def _check_boxes(self, instead: str) -> None:
         if not (self.initial_range and self.target_range):
             kind = type(self).__name__
-            raise TypeError(f"{kind} has no initial_range and target_range, so it must define {instead}.")
+            raise ValueError(f"{kind} has no initial_range and target_range, so it must define {instead}.")
 
 
 def check_instances(problem: Any, initial: Tensor, target: Tensor) -> None:

@@ -60,7 +60,7 @@ class RunFolder:
         """Let other runs write into the folder again; what was interrupted has the curves of its epochs so far."""
         try:
             if kind is not None and self._history.train_loss:
-                with contextlib.suppress(OSError):  # what is told is why it ended
+                with contextlib.suppress(Exception):  # what is told is why it ended; matplotlib may be half imported
                     self._draw(self._history)
         finally:
             self._unlock()

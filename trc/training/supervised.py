@@ -21,6 +21,9 @@ from .run_folder import RunFolder
 #: What the loss is a function of, in this order.
 TENSORS = ("initial_states", "target_states", "control_sequences", "costs", "state_trajectories")
 
+#: Losses of the library that divide by an instance's cost.
+DIVIDING = ("process", "discounted", "hinge")
+
 
 def train(
     model: ControlNetwork,
@@ -68,6 +71,9 @@ def train(
         raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
     if data.origin["seed"] == TEST_SEED:
         raise ValueError(f"seed {TEST_SEED} makes the instances of the test set; train on data of another seed.")
+    if config.loss in DIVIDING and (free := int((data.costs == 0).sum())):
+        why = f"{free} of the instances cost their teacher nothing, as those do that begin at their target"
+        raise ValueError(f"{why}, and the loss {config.loss} divides by costs; leave them out, or take another loss.")
     dtype = next(model.parameters()).dtype
     validation, training = (
         [getattr(part, name).to(dtype) for name in TENSORS]
