@@ -94,6 +94,17 @@ small, medium = trc.TinyRecursiveControl.create_small, trc.TinyRecursiveControl.
         (lambda: trc.generate_dataset(FAR, 10_000, seed=0), "10,000 trajectories of 10,000,000 steps would .* 4.8 TB"),
         (lambda: trc.lqr(FAR, *STATES), "1,000 trajectories of 10,000,000 steps would need about 240 GB"),
         (lambda: trc.ilqr(FAR, *STATES), "1,000 trajectories of 10,000,000 steps"),
+        (lambda: trc.lqr_gains(DI, STATES[1][:1], 10**12), "1 trajectories of 1,000,000,000,000 steps would"),
+        (
+            lambda: trc.rollout(DI, STATES[0][:1], torch.zeros(1, 1, 1).expand(1, 4 * 10**9, 1)),
+            "1 trajectories of 4,000,000,000 steps would need about 96 GB",
+        ),
+        (
+            lambda: trc.certify(
+                DI.replace(horizon=10**5), *(tensor[:1] for tensor in STATES), torch.zeros(1, 10**5, 1)
+            ),
+            "second derivatives by 100,000 controls would need about 320 GB",
+        ),
         (lambda: trc.random_controls(FAR, 1000, torch.Generator()), "1,000 controls of 10,000,000 steps .* 160 GB"),
         (lambda: small(problem=DI, latent_dim=10**6), "such a network, to be trained, would need about 320 TB"),
         (lambda: small(problem=DI, num_blocks=10**5), "such a network, to be trained, would need about 67 GB"),

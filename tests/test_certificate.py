@@ -342,3 +342,11 @@ def test_derivative_that_is_none_is_no_optimum_and_spoils_no_other_instance(plai
     assert not certificate.minimum().any()
     alone = trc.certify(problem, x[1:], goal[1:], torch.zeros(1, 40, 1, dtype=torch.float64))
     assert alone.curvature.equal(certificate.curvature[1:]) and alone.residual.equal(certificate.residual[1:])
+
+
+def test_second_derivatives_are_the_same_however_many_columns_at_a_time(monkeypatch, van_der_pol):
+    x, goal = van_der_pol.sample(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    controls = trc.random_controls(van_der_pol, 3, torch.Generator().manual_seed(1)).double()
+    whole = second_derivatives(van_der_pol, x, goal, controls)
+    monkeypatch.setattr("trc.experts.certificate.STEPS", 7 * van_der_pol.horizon)
+    torch.testing.assert_close(second_derivatives(van_der_pol, x, goal, controls), whole, rtol=1e-12, atol=1e-12)

@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_real, check_tensor
+from ..common.memory import check_memory
 from ..common.modes import values_only
 from ..problems import Problem, check_instances
 from ..simulation import rollout, step_jacobians
 from .stationarity import residual_at
 
-#: So many columns of second derivatives are computed at a time, so that memory does not grow with the instances.
-COLUMNS = 2048
+#: So many steps of columns of second derivatives are computed at a time, so that memory grows neither with the
+#: instances nor with the horizon; and of so many columns at a time the eigenvalues.
+STEPS, COLUMNS = 2**17, 2**11
 
 #: A curvature that is no larger than this for each free control is the rounding of an eigenvalue.
 FLAT = 1e-14
@@ -62,6 +64,8 @@ def certify(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor)
     states, first = rollout(problem, x0, u).transpose(0, 1), u.transpose(0, 1)
     residual, terms, held = residual_at(problem, states, first, goal, *step_jacobians(problem, states[:-1], first))
     free = ~held.transpose(0, 1).flatten(1)
+    needed = 4 * u.element_size() * free.shape[1] ** 2
+    check_memory(needed, f"second derivatives by {free.shape[1]:,} controls", "certify a shorter horizon", u.device)
     some = max(1, COLUMNS // free.shape[1])
     chunks = zip(*(tensor.split(some) for tensor in (x0, goal, u, free)), strict=True)
     curvature, change = (
@@ -72,19 +76,27 @@ def certify(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor)
 
 
 def second_derivatives(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor) -> Tensor:
-    """``∂²J/∂u∂u`` ``[B, T m, T m]``: one column an instance, all of them side by side."""
+    """``∂²J/∂u∂u`` ``[B, T m, T m]``: one column a simulation, many of them side by side."""
     size = controls[0].numel()
+    every = torch.arange(len(initial) * size, device=controls.device).split(max(1, STEPS // problem.horizon))
+    found = [_columns(problem, initial, target, controls, some // size, some % size) for some in every]
+    return torch.cat(found).reshape(len(initial), size, size)
+
+
+def _columns(
+    problem: Problem, initial: Tensor, target: Tensor, controls: Tensor, which: Tensor, column: Tensor
+) -> Tensor:
+    """Columns ``[c, T, m]`` of the second derivatives of the instances that are named, one of each."""
     with torch.inference_mode(False), torch.enable_grad():
-        x0, goal, u = (tensor.repeat_interleave(size, 0) for tensor in (initial, target, controls))
-        columns = torch.eye(size, dtype=u.dtype, device=u.device).repeat(len(initial), 1).view_as(u)
+        x0, goal, u = (tensor[which] for tensor in (initial, target, controls))
+        columns = torch.zeros_like(u).flatten(1).scatter_(1, column.unsqueeze(1), 1.0).view_as(u)
         u = u.requires_grad_()
         states = [x0]
         for now in u.unbind(1):
             states.append(problem.step(states[-1], now, problem.parameters))
         total = problem.cost(torch.stack(states, 1), u, goal).sum() + 0 * u.sum()  # a cost may not depend on controls
         (gradient,) = torch.autograd.grad(total, u, create_graph=True)
-        (found,) = torch.autograd.grad((gradient * columns + 0 * u).sum(), u)
-    return found.reshape(len(initial), size, size)
+        return torch.autograd.grad((gradient * columns + 0 * u).sum(), u)[0]
 
 
 def _second_order(

@@ -71,8 +71,7 @@ def lqr_gains(problem: Problem, target: Tensor, horizon: int | None = None) -> t
     check_problem(problem)
     check_tensor(target, (None, problem.state_dim), f"target states of {problem.name}")
     steps = problem.horizon if horizon is None else check_count(horizon, "horizon")
-    within = problem if steps == problem.horizon else problem.replace(horizon=steps)
-    check_trajectories(within, len(target), problem.state_dim, device=target.device)
+    check_trajectories(problem, len(target), problem.state_dim, steps, target.device)
     gains, offsets = _gains(problem, target.double(), steps)
     if not gains.flatten(1).isfinite().all(1).any():
         raise NoneSolved(

@@ -237,11 +237,16 @@ def check_instances(problem: Any, initial: Tensor, target: Tensor) -> None:
     check_trajectories(problem, initial.shape[0], device=initial.device)
 
 
-def check_trajectories(problem: Problem, count: int, times: int = 1, device: str | torch.device = "cpu") -> None:
-    """Raise ``ValueError`` if so many trajectories, held so many `times` at once in float64, don't fit into memory."""
+def check_trajectories(
+    problem: Problem, count: int, times: int = 1, horizon: int | None = None, device: str | torch.device = "cpu"
+) -> None:
+    """Raise ``ValueError`` if so many trajectories, held so many `times` at once in float64, don't fit into memory.
+
+    The horizon is the problem's own by default.
+    """
     if is_watched():  # it may count in symbols
         return
-    T, n, m = problem.horizon, problem.state_dim, problem.control_dim
+    T, n, m = horizon or problem.horizon, problem.state_dim, problem.control_dim
     needed = 8 * times * count * ((T + 1) * n + T * m)
     what = f"{count:,} trajectories of {T:,} steps"
     check_memory(needed, what, "ask for fewer instances or a shorter horizon", device)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_same_dtype, check_tensor, finite
-from ..common.modes import full_precision, is_mapped, is_readable, normal, pullback
-from ..problems import Parameters, Problem, check_instances, check_problem
+from ..common.modes import full_precision, is_mapped, is_readable, normal, pullback, shape_of
+from ..problems import Parameters, Problem, check_instances, check_problem, check_trajectories
 from .accelerate import run
 from .jacobians import linear_response, step_jacobians
 from .step import change_each, check_overflow, check_step, complete_parameters
@@ -52,6 +52,8 @@ def _checked(
     """All parameters, once the controls, the step and the parameters are found to be right."""
     check_tensor(controls, (initial.shape[0], "T", problem.control_dim), "controls")
     check_same_dtype(initial, "initial states are", controls, "controls are")
+    size, steps, _ = shape_of(controls)
+    check_trajectories(problem, size, horizon=steps, device=initial.device)
     check_step(problem)
     return complete_parameters(problem, parameters, initial)
 
