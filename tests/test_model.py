@@ -402,3 +402,10 @@ def test_bad_input_is_refused(given, message):
     zero = torch.zeros(4, 2)
     with pytest.raises(ValueError, match=message):
         small()(**{"current_state": zero, "target_state": zero} | given)
+
+
+def test_whole_numbers_that_are_large_are_numbers(double_integrator):
+    states = double_integrator.sample(4, generator=torch.Generator().manual_seed(0))
+    for settings in ({"initial_scale": 10**30}, {"time_scale": 10**30}):
+        model = trc.TinyRecursiveControl.create_small(problem=double_integrator, **settings)
+        assert model(*states)["controls"].isfinite().all()

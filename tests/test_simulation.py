@@ -1,11 +1,15 @@
 """Rollouts over whole horizons, of linear problems, and their costates; ``test_steps.py`` has steps of all kinds."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 import torch
 from made_up import Cart, Rover, with_step
 from plain import step_by_step
 
 import trc
+from trc.problems import Cost
 from trc.simulation.rollout import check_overflow
 
 
@@ -187,3 +191,46 @@ def test_overflow_that_does_not_last_is_seen():
     states[1, 2, 0] = torch.inf
     with pytest.raises(ValueError, match=r"at step 1 of 3 .*in 1 of 3 instances"):
         check_overflow(states)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned(Cart):
+    """A cart whose engine's strength is learned."""
+
+    gain: Any = 1.0
+
+    def step(self, x, u, parameters):
+        return super().step(x, self.gain * u, parameters)
+
+
+@dataclass(frozen=True)
+class Weighed(Cost):
+    """A cost whose weight is learned."""
+
+    weight: Any = 1.0
+
+    def running(self, x, u, target):
+        return self.weight * (x - target).square().sum(-1) + u.square().sum(-1)
+
+    def final(self, x, target):
+        return 10 * self.weight * (x - target).square().sum(-1)
+
+
+@pytest.mark.parametrize("of_cost", [False, True])
+@pytest.mark.parametrize("controls_too", [False, True])
+def test_gradient_reaches_what_is_learned_of_a_problem(of_cost, controls_too):
+    learned = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+    problem = Cart(cost=Weighed(learned)) if of_cost else Learned(gain=learned)
+    x, goal = problem.sample(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u = torch.rand(3, 12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    followed = u.clone().requires_grad_()
+    states = step_by_step(problem, x, followed)
+    cost = problem.cost(states, followed, goal)
+    (slope,) = torch.autograd.grad(cost.sum(), followed, create_graph=True)
+    found = trc.costate(problem, x, u.requires_grad_(controls_too), goal)
+    pairs = [(found.cost, cost), (found.gradient.sin(), slope.sin())]
+    if not of_cost:
+        pairs.append((trc.rollout(problem, x, u), states))
+    for mine, plain in pairs:
+        wanted = torch.autograd.grad(plain.sum(), learned, retain_graph=True)
+        torch.testing.assert_close(torch.autograd.grad(mine.sum(), learned, retain_graph=True), wanted)

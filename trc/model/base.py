@@ -131,7 +131,7 @@ class ControlNetwork(nn.Module, ABC):
 
     def scaled_inputs(self, initial: Tensor, target: Tensor, time_remaining: Tensor | float | None) -> Tensor:
         """Scaled initial state, target state and time ``[B, 2n + 1]``; the whole horizon where no time is given."""
-        time = self.config.time_scale if time_remaining is None else time_remaining
+        time = float(self.config.time_scale) if time_remaining is None else time_remaining
         try:
             time = time if isinstance(time, Tensor) else plain(time)
             if isinstance(time, bool) or (isinstance(time, Tensor) and time.dtype == torch.bool):
@@ -142,7 +142,7 @@ class ControlNetwork(nn.Module, ABC):
         if time.shape[0] not in (1, initial.shape[0]):
             raise ValueError(f"time_remaining needs one value or one an instance ({len(initial)}), got {len(time)}.")
         check_tensor(time, (None, 1), "time_remaining")
-        time = time.expand(initial.shape[0], 1) / self.config.time_scale
+        time = time.expand(initial.shape[0], 1) / float(self.config.time_scale)
         return torch.cat((initial / self.state_scale, target / self.state_scale, time), -1)
 
     def scaled_controls(self, controls: Tensor) -> Tensor:
@@ -159,7 +159,8 @@ class ControlNetwork(nn.Module, ABC):
 
         Otherwise the first steps run into the bounds, where clipping passes no gradient, and training stays there.
         """
+        scale = float(self.config.initial_scale)  # a whole number may be too large for torch
         with torch.no_grad():
             for decoder in decoders:
-                decoder.weight.mul_(self.config.initial_scale)
-                decoder.bias.mul_(self.config.initial_scale)
+                decoder.weight.mul_(scale)
+                decoder.bias.mul_(scale)

@@ -87,7 +87,7 @@ class NetworkConfig:
         for name, value in {"control_low": low, "control_high": high, "state_scale": scale}.items():
             object.__setattr__(self, name, value)
         for name in ("time_scale", "initial_scale"):
-            object.__setattr__(self, name, check_real(getattr(self, name), name, positive=True))
+            check_real(getattr(self, name), name, positive=True)  # a whole number stays one, so that recipes keep names
 
     def least_weights(self) -> int:
         """At least so many weights a network of this configuration has."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -122,13 +123,23 @@ class Problem:
                 "changed by name, so rename one of them."
             )
 
+    @property
+    def learned(self) -> list[Tensor]:
+        """Fields of it, or of its cost, that are tensors and being learned: torch takes every step then."""
+        return [tensor for tensor in self._tensors if tensor.requires_grad]
+
+    @cached_property
+    def _tensors(self) -> list[Tensor]:
+        return [value for one in (self, self.cost) for value in vars(one).values() if isinstance(value, Tensor)]
+
     def __hash__(self) -> int:
         """Alike for equal problems."""
         about = self.horizon, self.dt, self.control_low, self.control_high, *sorted(self.parameters.items())
         return hash((type(self), self.name, *about))
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"cache": {}}  # derived again where it is needed: messages to other processes stay small
+        kept = {name: value for name, value in self.__dict__.items() if name != "_tensors"}
+        return kept | {"cache": {}}  # derived again where it is needed: messages to other processes stay small
 
     def step(self, x: Tensor, u: Tensor, parameters: Parameters) -> Tensor:
         """One step of the dynamics, ``x_{t+1} = f(x_t, u_t)``, from nothing but its arguments and the settings.

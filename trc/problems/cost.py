@@ -54,7 +54,9 @@ class Cost:
         def total(x: Tensor, u: Tensor) -> Tensor:
             return self.running(x[:-1], u, goal).sum() + self.final(x[-1], goal).sum()
 
-        value, back = pullback(total, (states, controls), graph=wants_graph(states, controls, target))
+        value, back = pullback(
+            total, (states, controls), graph=wants_graph(states, controls, target, *vars(self).values())
+        )
         return back(torch.ones_like(value))
 
     def hessian(self, states: Tensor, controls: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ def run(
 ) -> tuple[Tensor, ...]:
     """The operation by its kernel where there is one that may be taken, otherwise as it is written."""
     seen = (*tensors, *(value for value in parameters.values() if isinstance(value, Tensor)))
-    if not _on[0] or is_watched() or not all(map(is_ordinary, seen)) or _goes_plain():
+    if not _on[0] or is_watched() or problem.learned or not all(map(is_ordinary, seen)) or _goes_plain():
         return plain(problem, *tensors, parameters=parameters, **options)
     if wants_graph(*seen):
         names = [name for name, value in parameters.items() if isinstance(value, Tensor)]

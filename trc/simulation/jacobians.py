@@ -49,7 +49,7 @@ def step_jacobians(
 
 def plain_jacobians(problem: Problem, x: Tensor, u: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
     """``A`` ``[N, n, n]`` and ``B`` ``[N, n, m]`` of N instances, some at a time: one reverse pass a state."""
-    parts, graph = [], wants_graph(x, u, *parameters.values())
+    parts, graph = [], wants_graph(x, u, *parameters.values(), *problem.learned)
     units = torch.eye(problem.state_dim, dtype=x.dtype, device=x.device)
     for start in range(0, len(x), CHUNK):
         some = slice(start, start + CHUNK)

@@ -59,7 +59,7 @@ def _checked(
 
 
 def _simulate(problem: Problem, initial: Tensor, controls: Tensor, given: Parameters) -> Tensor:
-    if not is_readable(initial):
+    if not is_readable(initial) or problem.learned:
         (states,) = plain_states(problem, initial, controls.transpose(0, 1), given)
         return states.transpose(0, 1)
     tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
