@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 from functools import partial
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 import torch
@@ -393,6 +394,20 @@ def test_time_is_summed_and_curves_are_there_whenever_it_is_interrupted(tmp_path
     for _ in range(2):  # what is found to be complete takes no time
         trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
         assert stats() == (50, True)
+
+
+@pytest.mark.parametrize(
+    "broken", [AttributeError("module 'matplotlib' has no attribute 'x'"), KeyError("kwdoc"), OSError()]
+)
+def test_interrupt_is_an_interrupt_though_the_curves_can_not_be_drawn(
+    tmp_path, monkeypatch, double_integrator, data, broken
+):
+    monkeypatch.setattr("trc.plots.training_curves", Mock(side_effect=broken))  # as if it were half imported
+    epoch = Mock(wraps=loop._train_epoch, side_effect=[DEFAULT, KeyboardInterrupt])
+    monkeypatch.setattr(loop, "_train_epoch", epoch)
+    with pytest.raises(KeyboardInterrupt):
+        trc.train(tiny(double_integrator), data, output_dir=tmp_path, **RUN)
+    assert epochs_done(tmp_path) == 1
 
 
 def test_time_begins_anew_where_its_file_was_removed_or_changed(tmp_path, double_integrator, data):

@@ -87,7 +87,8 @@ def readable(path: str | Path, what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        reason = " ".join(reason.split()) or type(error).__name__
         raise ValueError(f"{path} is not a readable {what} ({reason}); {remedy}.") from None
 
 
