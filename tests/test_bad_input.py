@@ -38,7 +38,7 @@ AT_THE_TARGET = trc.generate_dataset(
         (lambda: trc.generate_dataset(DI, 3, seed=2**64), "seed must be below"),
         (lambda: trc.generate_dataset(DI, 3, seed=0, jobs=1.5), "jobs must be a whole number"),
         (lambda: trc.generate_dataset(DI, 3, seed=0, expert="oracle"), "unknown expert 'oracle'; known are "),
-        (lambda: trc.propose(True, *STATES), "model must be a ControlNetwork, got True; make one with"),
+        (lambda: trc.propose(True, *STATES), "model must be a ControlNetwork, got True; make it with"),
         (lambda: trc.propose(NETWORK, [[0.0, 0.0]], STATES[1]), "initial states must be a floating-point tensor"),
         (lambda: trc.propose(NETWORK, STATES[0], STATES[1].numpy()), "target states must be a floating-point tensor"),
         (lambda: trc.evaluate(True, DI, *STATES), "model must be a ControlNetwork, got True"),

@@ -175,7 +175,7 @@ def test_comparison_is_drawn_by_its_generator_alone(model, double_integrator, dr
 def test_models_of_other_kinds_names_and_problems_are_refused(model, double_integrator, van_der_pol, draw):
     x, g = draw(double_integrator, 4), torch.Generator()
     for models, problem, message in (
-        ({"lqr": None}, double_integrator, "model 'lqr' must be a ControlNetwork, got None; read it with"),
+        ({"lqr": None}, double_integrator, "model 'lqr' must be a ControlNetwork, got None; make it with"),
         ({}, double_integrator, "at least one model, got none"),
         ({"random": model, "optimum": model}, double_integrator, "can't be called optimum, random"),
         (model, van_der_pol, "'trained' is for 'double_integrator', not for 'van_der_pol'"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from made_up import Rover
 from modes import COLUMNS, MODES, asked, leaves_of, made
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import trc
 
@@ -105,6 +106,12 @@ def test_tensors_of_inference_mode_may_be_differentiated_later(van_der_pol):
     trc.step_jacobians(van_der_pol, x, u[:, 0], {"mu": mu})[0].sum().backward()
 
 
+def of_fakes(function, *inputs):
+    """Asked where torch makes tensors without numbers, as for an export, about tensors that have some."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return function(*inputs)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -121,6 +128,8 @@ def test_tensors_of_inference_mode_may_be_differentiated_later(van_der_pol):
         ),
         (lambda p, n, x, u: trc.rollout(p, x, u, {"mu": u[:, 0, 0].to("meta")}), "'mu' is on meta but the states are"),
         (lambda p, n, x, u: n(x.to("meta"), x.to("meta")), "current_state is on meta but the network on cpu; move one"),
+        (lambda p, n, x, u: of_fakes(trc.lqr_gains, p, x), "trc.lqr_gains decides by numbers"),
+        (lambda p, n, x, u: of_fakes(trc.optimum, p, x, x), "trc.optimum decides by numbers"),
         (lambda p, n, x, u: torch.func.vmap(partial(trc.rollout, p))(x, u), r"must have shape \[any, 2\], got \[2\]"),
     ],
 )

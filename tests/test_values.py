@@ -2,9 +2,9 @@
 
 import copy
 import json
-import pickle
 from decimal import Decimal
 from fractions import Fraction
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import trc
 from trc.artifact.results import parse_seeds
 from trc.common.checks import as_json, check_count, check_real, plain
+from trc.common.parallel import _packed
 from trc.guide import train as train_by_the_guide
 from trc.problems.double_integrator import DoubleIntegrator
 from trc.training.run_folder import RunFolder
@@ -187,7 +188,12 @@ def test_what_can_not_be_meant_is_refused(call, message):
     assert str(error.value).endswith(".")
 
 
-# Hashes, copies, pickles
+# Hashes, copies, messages
+
+
+def sent(thing):
+    """What another process gets."""
+    return ForkingPickler.loads(_packed(thing))
 
 
 def test_problems_are_keys():
@@ -199,7 +205,7 @@ def test_problems_are_keys():
     assert len({DATA, DATA.first(3), DATA}) == 2  # a dataset is known by which it is
 
 
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, sent])
 def test_copies_are_equal_and_what_is_compiled_stays_behind(again):
     problem = trc.make_problem("double_integrator")
     states = problem.sample(3, generator=torch.Generator().manual_seed(0))

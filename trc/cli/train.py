@@ -18,13 +18,14 @@ from ..problems import make_problem
 from ..training import LOSSES, TrainingConfig
 from ..training import train as train_network
 from ..training.config import CHOICES as TRAINING_CHOICES
+from ..training.losses import RELATIVE
 from ..training.run_folder import epochs_done
 from .evaluate import compare_models, evaluate_model
 from .generate import DATASET, find_or_generate
 from .options import FILE, FOLDER, OneOf, ProblemName, field_option, jobs_option, options, problem_option
 
-#: Losses of the library with and without a process weight; one that is registered elsewhere may have one.
-WEIGHTED, UNWEIGHTED = ("process", "discounted", "hinge"), ("cloning", "trajectory")
+#: Losses of the library without a process weight; one that is registered elsewhere may have one.
+UNWEIGHTED = ("cloning", "trajectory")
 
 #: Options that are fields of the configurations; what isn't given of the network is as in its preset.
 of_model = partial(field_option, ModelConfig, MODEL_CHOICES, default=None)
@@ -129,7 +130,7 @@ def train_on(
         predictor = ValuePredictor.create(model.config.latent_dim, model_size, seed=config.seed)
     instances = f"{len(dataset):,} instances of {dataset.problem.name}"
     click.echo(f"{model_size} network, {model.num_parameters():,} parameters, on {instances}")
-    weighs = "process_weight" in training or config.loss in WEIGHTED
+    weighs = "process_weight" in training or config.loss in RELATIVE
     length = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     click.echo(
         f"{length}, batches of {config.batch_size}, learning rate {config.learning_rate:g}, "

@@ -8,9 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..common.checks import check_kind
 from ..experts import Overflowing, Trajectory, lqr, optimum
-from ..model import ControlNetwork
+from ..model import ControlNetwork, check_network
 from ..model.layers import seeded
 from ..problems import Problem
 from .metrics import aggregate, instance_metrics, random_controls, refinement_metrics
@@ -53,7 +52,7 @@ def compare(
     """
     named = {"trained": models} if isinstance(models, ControlNetwork) else dict(models)
     for name, model in named.items():
-        check_kind(model, ControlNetwork, f"model {name!r}", "read it with trc.load_model(path)")
+        check_network(model, f"model {name!r}")
         if model.problem is not None and model.problem.name != problem.name:
             raise ValueError(f"the model {name!r} is for {model.problem.name!r}, not for {problem.name!r}.")
     if taken := sorted({"random", "zero", "untrained", "lqr", "optimum"} & set(named)):

@@ -6,10 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..common.checks import check_kind, check_tensor
+from ..common.checks import check_tensor
 from ..common.modes import values_only
 from ..experts import lqr
-from ..model import ControlNetwork
+from ..model import ControlNetwork, check_network
 from ..problems import Problem, check_problem
 from ..simulation import Dynamics, rollout
 from .metrics import aggregate, iterate_metrics, refinement_metrics
@@ -37,7 +37,7 @@ def propose(
     dynamics_fn : callable, optional
         For the feedback, in place of the model's own problem.
     """
-    check_kind(model, ControlNetwork, "model", "make one with trc.TinyRecursiveControl.create_small(…)")
+    check_network(model)
     for states, what in ((initial, "initial states"), (target, "target states")):
         check_tensor(states, (None, model.config.state_dim), what)
     was_training, place = model.training, next(model.parameters())
@@ -61,7 +61,7 @@ def judge_iterates(
     expert_controls: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Metrics ``[B, K+1]`` of all iterates of a model, which may know no problem; see :func:`iterate_metrics`."""
-    check_kind(model, ControlNetwork, "model", "make one with trc.TinyRecursiveControl.create_small(…)")
+    check_network(model)
     check_problem(problem)
     if model.problem is not None and model.problem.name != problem.name:
         raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")

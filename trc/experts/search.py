@@ -26,6 +26,7 @@ class Search:
         n, m, k = problem.state_dim, problem.control_dim, len(problem.parameters)
         one = (1,)
         self.problem = problem
+        #: The limits are the most iterations, the tolerance, and what is an ordinary cost.
         self.fixed = {"p": (k,), "initial": (n,), "target": (n,), "limits": (3,)}
         self.state = {"x": (n,), "trial": one, "cost": one, "size": one, "won": one, "turned": one, "damping": one}
         self.state |= {"iterations": one, "residual": one, "done": one, "last": (n,)}

@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..common.checks import check_count, check_same_dtype, check_tensor, plain, shown
+from ..common.checks import check_count, check_kind, check_same_dtype, check_tensor, plain, shown
 from ..common.memory import check_memory
 from ..common.modes import refuse_script
 from ..problems import Problem
@@ -164,3 +164,9 @@ class ControlNetwork(nn.Module, ABC):
             for decoder in decoders:
                 decoder.weight.mul_(scale)
                 decoder.bias.mul_(scale)
+
+
+def check_network(model: Any, name: str = "model") -> None:
+    """Raise ``ValueError`` unless it is a network."""
+    remedy = "make it with trc.TinyRecursiveControl.create_medium, or read it with trc.load_model(path)"
+    check_kind(model, ControlNetwork, name, remedy)

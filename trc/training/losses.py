@@ -26,6 +26,10 @@ from ..problems import Cost
 from ..simulation import Dynamics
 from .config import LOSSES, REFERENCES, TrainingConfig, check_discount
 
+#: Losses of the library that look at the costs of all iterates, each as a share of a cost of its instance, with the
+#: process weight.
+RELATIVE = ("process", "discounted", "hinge")
+
 
 def cloning_loss(output: dict[str, Tensor], teacher_controls: Tensor) -> Tensor:
     """Behaviour cloning: mean squared difference of the *last* iterate to the teacher's controls ``[B, T, m]``.

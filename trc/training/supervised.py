@@ -11,18 +11,15 @@ from torch import Tensor, nn
 
 from ..common.checks import check_kind
 from ..datasets import ARRAYS, TEST_SEED, Dataset
-from ..model import ControlNetwork, NetworkConfig, Simulator, TinyRecursiveControl, ValuePredictor
+from ..model import ControlNetwork, NetworkConfig, Simulator, TinyRecursiveControl, ValuePredictor, check_network
 from ..problems import Problem, check_problem
 from .config import History, TrainingConfig
 from .loop import minimise
-from .losses import Objective
+from .losses import RELATIVE, Objective
 from .run_folder import RunFolder
 
 #: What the loss is a function of, in this order.
 TENSORS = ("initial_states", "target_states", "control_sequences", "costs", "state_trajectories")
-
-#: Losses of the library that divide by an instance's cost.
-DIVIDING = ("process", "discounted", "hinge")
 
 
 def train(
@@ -59,7 +56,7 @@ def train(
         another run.
     """
     config = TrainingConfig.from_options(**options)
-    check_kind(model, ControlNetwork, "model", "make it with trc.TinyRecursiveControl.create_medium")
+    check_network(model)
     check_kind(data, Dataset, "data", "make it with trc.generate_dataset, or read it with trc.load_dataset")
     problem = problem or model.problem or data.problem
     check_problem(problem)
@@ -71,7 +68,7 @@ def train(
         raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
     if data.origin["seed"] == TEST_SEED:
         raise ValueError(f"seed {TEST_SEED} makes the instances of the test set; train on data of another seed.")
-    if config.loss in DIVIDING and (free := int((data.costs == 0).sum())):
+    if config.loss in RELATIVE and (free := int((data.costs == 0).sum())):
         why = f"{free} of the instances cost their teacher nothing, as those do that begin at their target"
         raise ValueError(f"{why}, and the loss {config.loss} divides by costs; leave them out, or take another loss.")
     dtype = next(model.parameters()).dtype
