@@ -10,7 +10,7 @@ import trc
 from trc import ModelConfig
 from trc import TinyRecursiveControl as Model
 from trc.model.config import TRM_STYLE
-from trc.model.network import AttentionBlock, PlainBlock
+from trc.model.layers import AttentionBlock, PlainBlock
 
 SMALL = {"latent_dim": 16, "hidden_dim": 24, "num_blocks": 2, "num_heads": 2, "seed": 0}
 

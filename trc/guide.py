@@ -23,8 +23,10 @@ from .model import Simulator, TinyRecursiveControl, ValuePredictor
 from .problems import Problem, QuadraticCost, check_problem, make_problem
 from .simulation import Dynamics, rollout
 from .training import TrainingConfig
-from .training.losses import Cost, Objective, iterate_costs
+from .training.losses import Cost, iterate_costs
+from .training.objective import Objective
 from .training.supervised import check_dimensions, digest, train_on_tensors
+from .training.unrolled import Unrolled
 
 __all__ = ["RefinementEvaluator", "RefinementMetrics", "create_data_loaders", "create_dynamics_function"]
 __all__ += ["create_value_predictor", "load_dataset", "simulate_vanderpol_torch", "train", "train_supervised"]
@@ -84,7 +86,7 @@ def train(
     if config.state_weight and model.problem is None:
         raise ValueError("state_weight needs a model that was made with problem=: its dynamics say where controls go.")
     cost = None if model.problem is None else model.problem.cost
-    return _fit(Objective(model, config, Simulator(model.problem), cost), train_loader, val_loader, output_dir)
+    return _fit(Unrolled(model, config, Simulator(model.problem), cost), train_loader, val_loader, output_dir)
 
 
 def train_supervised(
@@ -133,7 +135,7 @@ def train_with_process_supervision(
     cost = _cost(model.problem, cost_params)
     if dynamics_fn is None and model.problem is None:
         raise ValueError("process supervision needs dynamics_fn, or a model that was made with problem=.")
-    objective = Objective(model, config, Simulator(model.problem, dynamics_fn), cost, value_predictor)
+    objective = Unrolled(model, config, Simulator(model.problem, dynamics_fn), cost, value_predictor)
     return _fit(objective, train_loader, val_loader, output_dir)
 
 
@@ -231,7 +233,12 @@ class RefinementEvaluator:
 
 def _config(loader: DataLoader, epochs: int, lr: float, device: str, options: dict[str, Any]) -> TrainingConfig:
     check_kind(loader, DataLoader, "train_loader", "make it with create_data_loaders")
-    given = {"epochs": epochs, "learning_rate": lr, "batch_size": loader.batch_size or len(loader.dataset)}
+    given = {
+        "supervision": "unrolled",
+        "epochs": epochs,
+        "learning_rate": lr,
+        "batch_size": loader.batch_size or len(loader.dataset),
+    }
     return TrainingConfig.from_options(**given, device=_device(device), **options)
 
 

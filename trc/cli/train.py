@@ -25,7 +25,7 @@ from .generate import DATASET, find_or_generate
 from .options import FILE, FOLDER, OneOf, ProblemName, field_option, jobs_option, options, problem_option
 
 #: Losses of the library without a process weight; one that is registered elsewhere may have one.
-UNWEIGHTED = ("cloning", "trajectory")
+UNWEIGHTED = ("gap", "cloning", "trajectory")
 
 #: Options that are fields of the configurations; what isn't given of the network is as in its preset.
 of_model = partial(field_option, ModelConfig, MODEL_CHOICES, default=None)
@@ -60,7 +60,12 @@ training_options = options(
     of_training("warmup", "Share of the steps in which it first rises."),
     of_training("optimizer", "Of the weights."),
     of_training("patience", "Stop after so many epochs without a lower validation loss; 0 never does."),
-    of_training("loss", "Cloning by default, process if a process weight is given.", default=None),
+    of_training(
+        "supervision",
+        "A loss after each refinement, or one through all.  [default: deep, without --loss]",
+        default=None,
+    ),
+    of_training("loss", "The gap by default, process if a process weight is given.", default=None),
     of_training("state_weight", "Weight of cloning the teacher's states too."),
     of_training(
         "process_weight", "Weight of the term in the costs of all iterates; 0.1 if the loss has one.", default=None
@@ -87,9 +92,10 @@ training_options = options(
 def train(data: Path, problem: str | None, output_dir: Path, **choices: Any) -> None:
     """Train a network on a dataset.
 
-    Its loss is behaviour cloning; a process weight, or --loss process, adds the improvement reward, with one level or
-    two. The folder gets best_model.safetensors, last_model.safetensors, training_stats.json and training_curves.png.
-    An interrupted training goes on with the same command, to the same weights.
+    It is judged after every refinement, by the teacher's controls and by its gap to the teacher's cost. A process
+    weight, or --loss process, trains as the guides do, by the improvement reward beside cloning, with one level or two.
+    The folder gets best_model.safetensors, last_model.safetensors, training_stats.json and
+    training_curves.png. An interrupted training goes on with the same command, to the same weights.
     """
     dataset = load_dataset(data)
     if problem is not None and dataset.problem.name != problem:
@@ -109,8 +115,9 @@ def train_on(
     """Make and train a network as the options say: fields of the training's configuration, the others the model's."""
     settings = {name: value for name, value in choices.items() if value is not None}
     training = {name: settings.pop(name) for name in TrainingConfig.__dataclass_fields__ if name in settings}
-    loss_is_chosen = not training.keys().isdisjoint(("loss", "process_weight"))
-    training.setdefault("loss", "process" if "process_weight" in training else "cloning")
+    if "process_weight" in training:
+        training.setdefault("loss", "process")
+    loss = training.get("loss")
     if trm_style:
         settings = TRM_STYLE | settings
     two_level = settings.get("use_two_level", False)
@@ -119,7 +126,11 @@ def train_on(
         ("L_cycles" in settings, two_level, "--L-cycles is for --use-two-level"),
         ("num_inner_cycles" in settings, not two_level, "--num-inner-cycles is for one level; with two, --L-cycles"),
         ("value_weight" in training, use_value_predictor, "--value-weight is for --use-value-predictor"),
-        ("process_weight" in training, training["loss"] in weighted, f"--process-weight is for {', '.join(weighted)}"),
+        (
+            "process_weight" in training,
+            training.get("loss") in weighted,
+            f"--process-weight is for {', '.join(weighted)}",
+        ),
     ):
         if given and not needed:
             raise click.UsageError(f"{means}.")
@@ -134,14 +145,15 @@ def train_on(
     length = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     click.echo(
         f"{length}, batches of {config.batch_size}, learning rate {config.learning_rate:g}, "
-        f"{config.schedule}, loss {config.loss}"
+        f"{config.schedule}, {config.supervision} supervision, loss {config.loss}"
         + (f" with process weight {config.process_weight:g}" if weighs else "")
         + (f", state weight {config.state_weight:g}" if config.state_weight else "")
     )
-    if (two_level or use_value_predictor) and not loss_is_chosen:
+    if (two_level or use_value_predictor) and loss is None:
         click.echo(
-            "this is cloning alone; for process supervision, with which the first guides train two levels and a value "
-            f"predictor, add --process-weight {TrainingConfig.process_weight:g} and another --output-dir"
+            "this is deep supervision of the gap; for process supervision, with which the first guides train two "
+            "levels and a value predictor, add "
+            f"--process-weight {TrainingConfig.process_weight:g} and another --output-dir"
         )
     before, start = epochs_done(output_dir), time.perf_counter()
     if before:
@@ -162,10 +174,10 @@ def train_on(
 @click.option("--num-test", default=1000, help="Instances of the test set.")
 @click.option("--data-dir", type=FOLDER, default="data", help="Folder of the datasets.")
 @click.option("--output-dir", type=FOLDER, help="Folder of the run.  [default: outputs/supervised_SIZE]")
-@of_training("batch_size", "Instances a step.", default=256)
-@of_training("learning_rate", "At its highest.", "--lr", "--learning-rate", default=5e-3)
+@of_training("batch_size", "Instances a step.", default=128)
+@of_training("learning_rate", "At its highest.", "--lr", "--learning-rate")
 @seed_option
-@of_training("state_weight", "Weight of cloning the teacher's states too.", default=10.0)
+@of_training("state_weight", "Weight of cloning the teacher's states too.")
 @jobs_option
 def pipeline(
     num_samples: int,
@@ -180,12 +192,12 @@ def pipeline(
 ) -> None:
     """Data, training, evaluation and comparison in one go.
 
-    NUM_SAMPLES instances (10000) are cloned for EPOCHS (100) by a network of SIZE (medium), and judged on the fixed
+    A network of SIZE (medium) learns from NUM_SAMPLES instances (10000) for EPOCHS (100), and is judged on the fixed
     test set. The run's folder gets best_model.safetensors, last_model.safetensors, training_stats.json,
     training_curves.png, evaluation_results.json and comparison_results.json.
     """
     start = time.perf_counter()
-    training["warmup"] = 0.1
+    training["warmup"] = 0.02
     TrainingConfig.from_options(**training)  # refused before any work is done
     for name, count in (("num_samples", num_samples), ("num_test", num_test), ("jobs", jobs)):
         check_count(count, name)

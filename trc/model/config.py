@@ -139,6 +139,9 @@ class ModelConfig(NetworkConfig):
         Two latents ``z_H`` and ``z_L`` in place of one, and updates of ``z_L`` within one H-cycle.
     learnable_initial_latents : bool
         Whether ``z_H`` and ``z_L`` start from parameters or from fixed random numbers.
+    carry_latents : bool
+        Whether a refinement goes on from the latents of the one before, or from those that the first began with, so
+        that nothing but the controls is remembered.
     use_gradient_truncation : bool
         Cut the graph between refinements, so that each iterate's loss reaches its own cycle alone.
     reasoning : {"attention", "mlp"}
@@ -166,6 +169,7 @@ class ModelConfig(NetworkConfig):
     use_two_level: bool = False
     L_cycles: int = 4
     learnable_initial_latents: bool = True
+    carry_latents: bool = True
     use_gradient_truncation: bool = False
     reasoning: str = "attention"
     feedforward: str = "silu"

@@ -9,13 +9,12 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..problems import Problem
 from .base import ControlNetwork, Iterates
 from .config import TRM_STYLE, ModelConfig
-from .feedback import FEEDBACKS, Simulator
-from .layers import feedforward, norm, perceptron, seeded
+from .feedback import FEEDBACKS, Observation, Simulator
+from .layers import AttentionBlock, PlainBlock, perceptron, seeded
 
 #: What is carried from one refinement to the next: ``(z,)``, or ``(z_H, z_L)``, each [B, d]. The first is decoded.
 Latents = tuple[Tensor, ...]
@@ -65,24 +64,36 @@ class TinyRecursiveControl(ControlNetwork):
     ) -> Iterates:
         """The first guess and its refinements, from the scaled question [B, 2n + 1]; arguments as in the base class."""
         z_0 = self.encode_state(question)  # [B, d]
-        controls = self.within_bounds(self.initial_controls(z_0))  # [B, T, m]
-        latents = self.first_latents(z_0)  # z, or z_H and z_L, each [B, d]
+        controls, latents = self.first_guess(z_0), self.first_latents(z_0)  # [B, T, m]; z, or z_H and z_L, each [B, d]
         all_controls, all_latents, seen = [controls], [latents], []
         for k in range(iterations):
-            features = None
-            if simulator is not None:
-                observe = FEEDBACKS[self.config.feedback].observe
-                seen.append(observe(simulator, initial, target, controls, self.state_scale))
-                features = seen[-1].features  # [B, f]
+            observed = None if simulator is None else self.observe(simulator, initial, target, controls)
+            seen += [] if observed is None else [observed]
             if self.config.use_gradient_truncation and k > 0:  # the iterate itself and its simulation keep their graph
                 latents, controls = tuple(z.detach() for z in latents), controls.detach()
-                features = None if features is None else features.detach()
-            unit = self.scaled_controls(controls)  # [B, T·m]
-            latents = self.think(latents, self.context(z_0, unit, features))  # each [B, d]
-            controls = self.refine(latents[0], controls, unit)  # [B, T, m]
+                observed = None if observed is None else observed._replace(features=observed.features.detach())
+            latents, controls = self.refinement(z_0, latents, controls, observed)
             all_controls.append(controls)
             all_latents.append(latents)
         return Iterates(all_controls, all_latents, seen)
+
+    def first_guess(self, z_0: Tensor) -> Tensor:
+        """Controls [B, T, m] to begin with, from the problem's encoding [B, d]."""
+        return self.within_bounds(self.initial_controls(z_0))
+
+    def observe(self, simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor) -> Observation:
+        """What the simulator tells of controls [B, T, m]."""
+        return FEEDBACKS[self.config.feedback].observe(simulator, initial, target, controls, self.state_scale)
+
+    def refinement(
+        self, z_0: Tensor, latents: Latents, controls: Tensor, seen: Observation | None
+    ) -> tuple[Latents, Tensor]:
+        """The next latents, each [B, d], and controls [B, T, m], from the present ones and what is seen of them."""
+        if not self.config.carry_latents:
+            latents = self.first_latents(z_0)
+        unit = self.scaled_controls(controls)  # [B, T·m]
+        latents = self.think(latents, self.context(z_0, unit, None if seen is None else seen.features))
+        return latents, self.refine(latents[0], controls, unit)
 
     def first_latents(self, z_0: Tensor) -> Latents:
         """One level begins with the problem's encoding [B, d], two with a ``z_H`` and ``z_L`` of their own."""
@@ -197,69 +208,3 @@ class TinyRecursiveControl(ControlNetwork):
             "decoder": [self.decode],
         }
         return [(part, sum(p.numel() for m in modules for p in m.parameters())) for part, modules in parts.items()]
-
-
-class AttentionBlock(nn.Module):
-    """Attention and feed-forward, with residual connections, on a single latent.
-
-    Self-attention over one token would be a constant: its softmax is always 1 and the query and key weights never
-    learn. Here the latent is the one *query*; it attends to itself, to the context tokens, and to one zero key
-    and value. The zero key gives softmax a fixed point to compare with, without which the key bias would shift
-    all scores alike and cancel.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        d = config.latent_dim
-        self.num_heads, self.norm_first = config.num_heads, config.norm_first
-        self.norm_attention = norm(config)
-        self.query_key_value = nn.Linear(d, 3 * d)
-        self.attention_out = nn.Linear(d, d)
-        self.norm_feedforward = norm(config)
-        self.feedforward = feedforward(config)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def context(self, tokens: Tensor) -> Tensor:
-        """Keys and values [B, S+1, 2, h, d/h] of context tokens [B, S, d] and of the zero token."""
-        d = tokens.shape[-1]
-        weight, bias = self.query_key_value.weight[d:], self.query_key_value.bias[d:]
-        tokens = self.norm_attention(tokens) if self.norm_first else tokens
-        return F.pad(F.linear(tokens, weight, bias), (0, 0, 0, 1)).unflatten(-1, (2, self.num_heads, -1))
-
-    def forward(self, z: Tensor, context: Tensor) -> Tensor:
-        """Update the latent [B, d] from itself and the context's keys and values."""
-        if self.norm_first:
-            z = z + self.dropout(self.attention_out(self.attend(self.norm_attention(z), context)))
-            return z + self.dropout(self.feedforward(self.norm_feedforward(z)))
-        z = self.norm_attention(z + self.dropout(self.attention_out(self.attend(z, context))))
-        return self.norm_feedforward(z + self.dropout(self.feedforward(z)))
-
-    def attend(self, z: Tensor, context: Tensor) -> Tensor:
-        """Attention [B, d] of the one query over itself, the context and the zero token."""
-        all_three = self.query_key_value(z).unflatten(-1, (3, self.num_heads, -1))  # [B, 3, h, d/h]
-        query, itself = all_three.split((1, 2), 1)
-        keys, values = torch.cat((itself.unsqueeze(1), context), 1).unbind(2)  # [B, S+2, h, d/h]
-        scores = (query * keys).sum(-1) / keys.shape[-1] ** 0.5  # [B, S+2, h]
-        return (scores.softmax(1).unsqueeze(-1) * values).sum(1).flatten(1)  # [B, d]
-
-
-class PlainBlock(nn.Module):
-    """A feed-forward with a residual connection; the context tokens are simply added to what it reads."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.norm_first = config.norm_first
-        self.norm = norm(config)
-        self.feedforward = feedforward(config)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def context(self, tokens: Tensor) -> Tensor:
-        """The sum [B, d] of context tokens [B, S, d]."""
-        return tokens.sum(1)
-
-    def forward(self, z: Tensor, context: Tensor) -> Tensor:
-        """Update the latent [B, d] from itself and the context's sum."""
-        seen = z + context
-        if self.norm_first:
-            return z + self.dropout(self.feedforward(self.norm(seen)))
-        return self.norm(z + self.dropout(self.feedforward(seen)))

@@ -16,12 +16,15 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 #: What the improvement reward is relative to: the first iterate's cost, the same as a mere number, or the teacher's.
 REFERENCES = ("first", "first-detached", "teacher")
 
+#: How an instance is taken through its refinements; see ``trc.training.deep`` and ``trc.training.unrolled``.
+SUPERVISIONS = ("deep", "unrolled")
+
 #: What is minimised, by name; each loss registers itself (see ``trc.training.losses``).
 LOSSES: Registry[Callable[..., Tensor]] = Registry("loss")
 
 #: What an option that is a choice may be.
 CHOICES: dict[str, Iterable[str]] = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES}
-CHOICES |= {"reference": REFERENCES, "device": ("cpu", "cuda")}
+CHOICES |= {"supervision": SUPERVISIONS, "reference": REFERENCES, "device": ("cpu", "cuda")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,26 @@ class TrainingConfig:
     warmup : float
         Share of all steps in which the rate first rises from zero, in a straight line.
     optimizer : {"adamw", "adam"}
-    loss : {"cloning", "process", "discounted", "hinge", "trajectory"}, or another that is registered
-        Cloning alone; cloning with a term in the costs of all iterates (the improvement reward, their discounted sum,
-        or a penalty on rises); or the cost of the last iterate alone, without a teacher. See ``trc.training.losses``.
+    supervision : {"deep", "unrolled"}
+        A loss and a step after each refinement, or one loss through all of them. Where a loss is named and no
+        supervision it is unrolled, as the guides train.
+    loss : {"gap", "cloning", "process", "discounted", "hinge", "trajectory"}, or another that is registered
+        Cloning with a term in the logarithm of the cost gap, the default of deep supervision; cloning alone, the
+        default of unrolled; cloning with a term in the costs of all iterates (the improvement reward, their discounted
+        sum, or a penalty on rises); or the cost of the last iterate alone, without a teacher. See
+        ``trc.training.losses``.
     state_weight, process_weight, value_weight : float
         Weights: of a further term, the mean squared difference of the last iterate's states to the teacher's; of the
         term in the costs; of the value loss, where a value predictor is trained along.
+    controls_weight, gap_weight, gap_floor : float
+        Of the loss in the gap: weights of its two terms, and the gap below which nothing more is to be gained.
+    least_depth, most_depth : int
+        Of deep supervision: how often an instance is refined, at random.
+    start_noise : float
+        Of deep supervision: share of the instances that begin elsewhere than at the first guess.
+    average : float
+        How much of the moving average of the weights a step leaves, which takes the place of the weights in the end; 0
+        takes them as the last step leaves them.
     reference : {"first", "first-detached", "teacher"}
         Of the improvement reward.
     discount : float
@@ -68,7 +85,15 @@ class TrainingConfig:
     schedule: str = "cosine"
     warmup: float = 0.0
     optimizer: str = "adamw"
-    loss: str = "cloning"
+    supervision: str = "deep"
+    loss: str = "gap"
+    controls_weight: float = 1.0
+    gap_weight: float = 0.005
+    gap_floor: float = 1e-4
+    least_depth: int = 2
+    most_depth: int = 64
+    start_noise: float = 0.5
+    average: float = 0.999
     state_weight: float = 0.0
     process_weight: float = 0.1
     reference: str = "first"
@@ -83,15 +108,19 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         settle(self)
-        for name, lowest in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+        counts = {"epochs": 1, "batch_size": 1, "patience": 0, "least_depth": 1, "most_depth": self.least_depth}
+        for name, lowest in counts.items():
             check_count(getattr(self, name), name, lowest)
         check_seed(self.seed)
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "max_grad_norm", "gap_floor"):
             check_real(getattr(self, name), name, positive=True)
-        for name in ("weight_decay", "state_weight", "process_weight", "value_weight"):
+        for name in ("weight_decay", "state_weight", "process_weight", "value_weight", "controls_weight", "gap_weight"):
             check_real(getattr(self, name), name, minimum=0)
         if not 0 <= check_real(self.warmup, "warmup") < 1:
             raise ValueError(f"warmup must be a share of the steps from 0 to below 1, got {self.warmup}.")
+        for name in ("start_noise", "average"):
+            if not 0 <= check_real(getattr(self, name), name) <= (1 if name == "start_noise" else 1 - 1e-9):
+                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}.")
         if not 0 < check_real(self.validation_fraction, "validation_fraction") < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
         check_discount(self.discount)
@@ -103,7 +132,11 @@ class TrainingConfig:
     @classmethod
     def from_options(cls, **options: Any) -> Self:
         """Build from keywords; an unknown one is a ``ValueError`` that lists the known ones."""
-        return from_settings(cls, options, "training option")
+        asked = {"supervision": "unrolled"} if "loss" in options else {}
+        asked |= options
+        if asked.get("supervision") == "unrolled":
+            asked = {"loss": "cloning", "average": 0.0} | asked
+        return from_settings(cls, asked, "training option")
 
 
 def check_discount(discount: float) -> None:

@@ -8,13 +8,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..common.parallel import single_thread
+from .average import Average
 from .config import OPTIMIZERS, History
-from .losses import Objective
+from .objective import Objective
 from .run_folder import RunFolder
 from .schedules import learning_rate
-
-#: Instances validated at a time.
-CHUNK = 1024
 
 
 class Diverged(ValueError):
@@ -41,9 +39,10 @@ def minimise(
     parameters = [parameter for parameter in modules.parameters() if parameter.requires_grad]
     settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
     optimizer = OPTIMIZERS[config.optimizer](parameters, **settings)
-    history, best = History(), _copy_of(modules)
+    average = Average(modules, config.average)
+    history, best = History(), average.copy()
     if run is not None:
-        history, best = run.restore(modules, optimizer, best)
+        history, best = run.restore(modules, optimizer, average, best)
     history.samples_per_epoch = len(training[0])
     bar = tqdm(total=config.epochs, initial=len(history.train_loss), desc=title, unit="epoch", disable=title is None)
     # Dropout knows no generator but torch's global one, which is left as it was.
@@ -53,15 +52,16 @@ def minimise(
             while len(history.train_loss) < config.epochs:
                 if config.patience and history.without_progress() >= config.patience:
                     break
-                loss, rate = _train_epoch(modules, objective, training, optimizer, history)
-                validated = _validate(modules, objective, validation)
+                loss, rate = _train_epoch(modules, objective, training, optimizer, average, history)
+                with average.instead():
+                    validated = _validate(modules, objective, validation)
                 history.train_loss.append(loss)
                 history.validation_loss.append(validated)
                 history.learning_rate.append(rate)
                 if history.without_progress() == 0:
-                    best = _copy_of(modules)
+                    best = average.copy()
                 if run is not None:
-                    run.keep(modules, optimizer, best, history)
+                    run.keep(modules, optimizer, average, best, history)
                 bar.update()
                 bar.set_postfix(train=f"{loss:.2e}", validation=f"{validated:.2e}")
     except ValueError as error:
@@ -85,20 +85,22 @@ def _train_epoch(
     objective: Objective,
     tensors: Sequence[Tensor],
     optimizer: torch.optim.Optimizer,
+    average: Average,
     history: History,
 ) -> tuple[float, float]:
     """One pass over the data: its mean loss, and the last learning rate."""
-    config, epoch, count = objective.config, len(history.train_loss), len(tensors[0])
+    config, epoch = objective.config, len(history.train_loss)
     seed = (config.seed + 0x9E3779B97F4A7C15 * (epoch + 1)) % 2**63  # an interrupted run can go on at any epoch
     torch.manual_seed(seed)  # of dropout
-    batches = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).split(config.batch_size)
     modules.train()
-    total = 0.0
-    for step, rows in enumerate(batches):
-        progress = (epoch + step / len(batches)) / config.epochs
+    total, count, rate = 0.0, 0, 0.0
+    for portion in objective.epoch(tensors, torch.Generator().manual_seed(seed)):
+        progress = (epoch + portion.progress) / config.epochs
         rate = learning_rate(config.schedule, config.learning_rate, progress, history.validation_loss, config.warmup)
         optimizer.param_groups[0]["lr"] = rate
-        total += _step(objective(*(t[rows] for t in tensors)), optimizer, config.max_grad_norm) * len(rows)
+        total += _step(portion.loss, optimizer, config.max_grad_norm) * portion.count
+        count += portion.count
+        average.update()
     return total / count, rate
 
 
@@ -116,15 +118,10 @@ def _step(loss: Tensor, optimizer: torch.optim.Optimizer, max_grad_norm: float) 
 @torch.no_grad()
 def _validate(modules: nn.ModuleDict, objective: Objective, tensors: Sequence[Tensor]) -> float:
     modules.eval()
-    parts = zip(*(t.split(CHUNK) for t in tensors), strict=True)
-    return _check_finite(sum(objective(*part).item() * len(part[0]) for part in parts) / len(tensors[0]))
+    return _check_finite(objective.validate(tensors))
 
 
 def _check_finite(loss: float) -> float:
     if not math.isfinite(loss):
         raise Diverged(f"the loss or its gradient became {loss}")
     return loss
-
-
-def _copy_of(modules: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in modules.state_dict().items()}

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..common.checks import check_choice
-from ..model import ControlNetwork, Simulator, ValuePredictor
+from ..model import ControlNetwork
 from ..problems import Cost
 from ..simulation import Dynamics
 from .config import LOSSES, REFERENCES, TrainingConfig, check_discount
@@ -29,6 +29,9 @@ from .config import LOSSES, REFERENCES, TrainingConfig, check_discount
 #: Losses of the library that look at the costs of all iterates, each as a share of a cost of its instance, with the
 #: process weight.
 RELATIVE = ("process", "discounted", "hinge")
+
+#: Losses of the library that divide by costs, which no instance may have for nothing.
+DIVIDING = ("gap", *RELATIVE)
 
 
 def cloning_loss(output: dict[str, Tensor], teacher_controls: Tensor) -> Tensor:
@@ -105,6 +108,15 @@ def trajectory_loss(costs: Tensor) -> Tensor:
     return costs.log().mean()
 
 
+def log_gap(costs: Tensor, teacher_costs: Tensor, floor: float) -> Tensor:
+    """Mean logarithm of how far costs ``[B]`` are above the teacher's, as a share of those.
+
+    To halve a gap is worth the same for an instance that is far off and for one that is near, down to the `floor`: what
+    is below it, or cheaper than a teacher that is not optimal, is as good as none.
+    """
+    return ((costs / teacher_costs - 1).clamp_min(0) + floor).log().mean()
+
+
 def value_loss(predicted_log: Tensor, costs: Tensor) -> Tensor:
     """Mean squared difference of the predicted logarithms of costs to those of the true costs, both ``[B, K+1]``.
 
@@ -117,6 +129,7 @@ def value_loss(predicted_log: Tensor, costs: Tensor) -> Tensor:
 class Attempt:
     """What a model did with a batch of instances, and what it is held against."""
 
+    model: ControlNetwork
     output: dict[str, Tensor]  #: what the model returned with ``return_all_iterations=True``
     initial: Tensor  #: [B, n]
     target: Tensor  #: [B, n]
@@ -146,6 +159,14 @@ def _cloning(attempt: Attempt, config: TrainingConfig) -> Tensor:
     return attempt.cloning
 
 
+@LOSSES.register("gap")
+def _gap(attempt: Attempt, config: TrainingConfig) -> Tensor:
+    unit = attempt.model.scaled_controls
+    off = unit(attempt.output["controls"]) - unit(attempt.teacher_controls)  # [B, T·m], in no unit
+    gap = log_gap(attempt.costs[:, -1], attempt.teacher_costs, config.gap_floor)
+    return config.controls_weight * off.square().mean() + config.gap_weight * gap
+
+
 @LOSSES.register("process")
 def _process(attempt: Attempt, config: TrainingConfig) -> Tensor:
     reward = improvement_reward(attempt.costs, reference=config.reference, teacher_costs=attempt.teacher_costs)
@@ -166,38 +187,3 @@ def _hinge(attempt: Attempt, config: TrainingConfig) -> Tensor:
 @LOSSES.register("trajectory")
 def _trajectory(attempt: Attempt, config: TrainingConfig) -> Tensor:
     return trajectory_loss(attempt.cost(attempt.states, attempt.output["controls"], attempt.target))
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The mean loss of a batch, as the configuration says.
-
-    The simulator serves the feedback and the costs of the iterates; a cost is needed by the losses that look at costs.
-    """
-
-    model: ControlNetwork
-    config: TrainingConfig
-    simulator: Simulator
-    cost: Cost | None
-    value_predictor: ValuePredictor | None = None  #: trained along, with the weight ``config.value_weight``
-
-    def __call__(
-        self,
-        initial: Tensor,
-        target: Tensor,
-        controls: Tensor,
-        costs: Tensor | None = None,
-        states: Tensor | None = None,
-    ) -> Tensor:
-        """From initial and target states ``[B, n]`` and the teacher's controls, costs and states, where needed."""
-        output = self.model(initial, target, dynamics_fn=self.simulator.dynamics_fn, return_all_iterations=True)
-        attempt = Attempt(output, initial, target, controls, costs, self.simulator, self.cost)
-        loss = LOSSES[self.config.loss](attempt, self.config)
-        if self.config.state_weight:
-            off = (attempt.states - states) / self.model.state_scale  # [B, T+1, n]
-            loss = loss + self.config.state_weight * off.square().mean()
-        if self.value_predictor is not None:
-            first = int(self.model.config.use_two_level)  # z_H knows nothing of the instance before its first update
-            predicted = self.value_predictor.log_cost(output["all_latents"][:, first:])
-            loss = loss + self.config.value_weight * value_loss(predicted, attempt.costs[:, first:])
-        return loss

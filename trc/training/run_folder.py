@@ -10,10 +10,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..common.checks import all_finite, check_real
+from ..common.checks import all_finite, check_count, check_real
 from ..common.files import DAMAGED, as_path, lock_folder, readable, write_text
 from ..common.provenance import package_versions
 from ..model.checkpoints import read_tensors, read_training_record, save_model, write_tensors
+from .average import Average
 from .config import History
 
 #: Optimizer states that are kept, tensors of the parameters' shapes and their count of steps.
@@ -66,9 +67,9 @@ class RunFolder:
             self._unlock()
 
     def restore(
-        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, fresh: dict[str, Tensor]
+        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, average: Average, fresh: dict[str, Tensor]
     ) -> tuple[History, dict[str, Tensor]]:
-        """History and best weights so far; the modules and the optimizer are put where the run was interrupted.
+        """History and best weights so far; modules, optimizer and average are put where the run was interrupted.
 
         A folder that holds another run, or a state that can't be read, is a ``ValueError``.
         """
@@ -80,7 +81,7 @@ class RunFolder:
         header, tensors = _read_state(self.state)
         self._check_same_run(header["setup"])
         with readable(self.state, *_UNREADABLE):
-            parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
+            parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "best": {}, "optimizer": {}}
             for name, tensor in tensors.items():
                 part, _, rest = name.partition("/")
                 parts[part][rest] = tensor
@@ -95,28 +96,37 @@ class RunFolder:
                 if {key: tensor.shape for key, tensor in state.items()} != wanted:
                     raise ValueError("its optimizer's state has another form")
             optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-        for kept, path in ((parts["best"], self.best), (parts["weights"], self.last)):
+        for kept, path in ((parts["best"], self.best), (parts["average"], self.last), (parts["weights"], None)):
             with readable(self.state, *_UNREADABLE):
                 modules.load_state_dict(kept)
-            self._save(modules, path, history)  # an interrupt may have come between the state and its copies
+            if path is not None:  # an interrupt may have come between the state and its copies
+                self._save(modules, path, history)
+        average.tensors, average.updates = parts["average"], header["updates"]
         self._history, self._seconds = history, _seconds_in(self.stats)
         return history, parts["best"]
 
     def keep(
-        self, modules: nn.ModuleDict, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], history: History
+        self,
+        modules: nn.ModuleDict,
+        optimizer: torch.optim.Optimizer,
+        average: Average,
+        best: dict[str, Tensor],
+        history: History,
     ) -> None:
         """Write everything after an epoch."""
         self._history = history
         tensors = {f"weights/{name}": tensor for name, tensor in modules.state_dict().items()}
+        tensors |= {f"average/{name}": tensor for name, tensor in average.tensors.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": state[key] for key in _STATES}
         for name, tensor in tensors.items():  # one that stands under two names must be two to be saved
             tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        write_tensors(self.state, self._record(history), tensors)
-        self._save(modules, self.last, history)
-        if history.without_progress() == 0:
-            self._save(modules, self.best, history)
+        write_tensors(self.state, self._record(history) | {"updates": average.updates}, tensors)
+        with average.instead():
+            self._save(modules, self.last, history)
+            if history.without_progress() == 0:
+                self._save(modules, self.best, history)
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
         self._write_stats(history, finished=False)
@@ -185,8 +195,9 @@ def teacher_of(checkpoint: str | Path) -> str | None:
 def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     with readable(path, *_UNREADABLE):
         header, tensors = read_tensors(path)
-        if not {"setup", "history"} <= set(header):
-            raise ValueError("it has no setup and history")
+        if not {"setup", "history", "updates"} <= set(header):
+            raise ValueError("it has no setup, history and count of updates")
+        check_count(header["updates"], "the count of updates", minimum=0)
         History.from_record(header["history"])
         if not all(isinstance(part, dict) for part in header["setup"].values()):
             raise ValueError("its setup has another form")

@@ -14,9 +14,12 @@ from ..datasets import ARRAYS, TEST_SEED, Dataset
 from ..model import ControlNetwork, NetworkConfig, Simulator, TinyRecursiveControl, ValuePredictor, check_network
 from ..problems import Problem, check_problem
 from .config import History, TrainingConfig
+from .deep import Deep
 from .loop import minimise
-from .losses import RELATIVE, Objective
+from .losses import DIVIDING
+from .objective import Objective
 from .run_folder import RunFolder
+from .unrolled import Unrolled
 
 #: What the loss is a function of, in this order.
 TENSORS = ("initial_states", "target_states", "control_sequences", "costs", "state_trajectories")
@@ -55,8 +58,10 @@ def train(
         If the data are for another problem or shape, an option is unknown, the loss is not finite, or the folder holds
         another run.
     """
-    config = TrainingConfig.from_options(**options)
     check_network(model)
+    if "supervision" not in options and not isinstance(model, TinyRecursiveControl):
+        options = {"supervision": "unrolled", **options}  # there is nothing to refine
+    config = TrainingConfig.from_options(**options)
     check_kind(data, Dataset, "data", "make it with trc.generate_dataset, or read it with trc.load_dataset")
     problem = problem or model.problem or data.problem
     check_problem(problem)
@@ -68,7 +73,7 @@ def train(
         raise ValueError(f"training needs at least 2 samples, one of them for validation, got {len(data)}.")
     if data.origin["seed"] == TEST_SEED:
         raise ValueError(f"seed {TEST_SEED} makes the instances of the test set; train on data of another seed.")
-    if config.loss in RELATIVE and (free := int((data.costs == 0).sum())):
+    if config.loss in DIVIDING and (free := int((data.costs == 0).sum())):
         why = f"{free} of the instances cost their teacher nothing, as those do that begin at their target"
         raise ValueError(f"{why}, and the loss {config.loss} divides by costs; leave them out, or take another loss.")
     dtype = next(model.parameters()).dtype
@@ -76,7 +81,8 @@ def train(
         [getattr(part, name).to(dtype) for name in TENSORS]
         for part in data.split(config.validation_fraction, seed=config.seed)
     )
-    objective = Objective(model, config, Simulator(problem), problem.cost, value_predictor)
+    kind = {"deep": Deep, "unrolled": Unrolled}[config.supervision]
+    objective = kind(model, config, Simulator(problem), problem.cost, value_predictor)
     setup = {"data": data.origin | {"sha256": digest(getattr(data, name) for name in ARRAYS)}}
     title = f"train {problem.name}" if progress else None
     return train_on_tensors(objective, training, validation, setup, output_dir, title)
