@@ -156,20 +156,20 @@ def test_value_predictor_is_trained_along(run, here, data):
 @pytest.mark.parametrize(
     ("options", "loss", "told"),
     [
-        ("--use_two_level", "cloning", True),
-        ("--use-two-level", "cloning", True),
-        ("--trm-style", "cloning", True),
-        ("--use_value_predictor --value_weight 0.1", "cloning", True),
+        ("--use_two_level", "gap", True),
+        ("--use-two-level", "gap", True),
+        ("--trm-style", "gap", True),
+        ("--use_value_predictor --value_weight 0.1", "gap", True),
         ("--use-two-level --loss cloning", "cloning", False),
         ("--use_two_level --process_weight 0.1", "process with process weight 0.1", False),
         ("--use-value-predictor --loss trajectory", "trajectory", False),
-        ("", "cloning", False),
+        ("", "gap", False),
     ],
 )
-def test_cloning_where_process_supervision_may_be_meant_is_told(run, here, data, options, loss, told):
+def test_deep_supervision_where_process_supervision_may_be_meant_is_told(run, here, data, options, loss, told):
     said = run("train", "--data", data, "--epochs", 1, "--output-dir", "out", *SMALL, *options.split())
     assert f"loss {loss}\n" in said
-    assert ("this is cloning alone" in said and "add --process-weight 0.1 and another --output-dir\n" in said) == told
+    assert ("this is deep supervision of the gap" in said and "add --process-weight 0.1 and another --output-dir\n" in said) == told
 
 
 @pytest.mark.parametrize(("problem", "told"), [("van_der_pol", True), ("double_integrator", False)])
@@ -327,7 +327,7 @@ def test_what_a_file_registers_is_known_to_the_command(run, here, elsewhere):
         *("train", "--data", data, "--epochs", 1, "--loss", "squared_cost", "--process-weight", 2),
         *("--scheduler", "early", "--feedback", "halfway", "--output-dir", "out", *SMALL),
     )
-    assert "early, loss squared_cost with process weight 2" in said
+    assert "early, unrolled supervision, loss squared_cost with process weight 2" in said
     assert trc.load_model("out/best_model.safetensors").config.feedback == "halfway"
     for command, told in (("evaluate", "30 instances of puddle"), ("refine", "of 30 instances")):
         assert told in run(command, "--checkpoint", "out/best_model.safetensors", "--test-data", data)

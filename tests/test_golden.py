@@ -67,7 +67,7 @@ def train(case, **changes):
         model = trc.TinyRecursiveControl.create_trm_style("small", problem=problem, seed=0)
     else:
         model = trc.TinyRecursiveControl.create_small(problem=problem, seed=0, **network)
-    options = {"epochs": 1, "batch_size": 64, "seed": 0} | options | changes
+    options = {"epochs": 1, "batch_size": 64, "seed": 0, "supervision": "unrolled"} | options | changes
     history = trc.train(model, training_data(name), problem, **options)
     return [*projections(model.state_dict()), *history.train_loss, *history.validation_loss]
 

@@ -124,7 +124,7 @@ def test_training_is_that_of_the_library(tmp_path, double_integrator, capfd, tra
     data = trc.generate_dataset(double_integrator, 40, seed=1)
     dtype = torch.float64 if tolerance else torch.float32
     ours, theirs = (Model.create_small(problem=double_integrator, seed=0).to(dtype) for _ in range(2))
-    default = {} if train == "train" else {"loss": "process"}
+    default = {"loss": "cloning" if train == "train" else "process"}
     trc.train(ours, data, epochs=2, batch_size=8, **default | options)
     assert getattr(guide, train)(theirs, *load(data, tmp_path), epochs=2, **options) is theirs
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):

@@ -48,7 +48,7 @@ def test_every_change_of_a_recipe_makes_another_model(tmp_path, change):
 
 
 def test_what_is_spelt_out_and_options_that_are_added_later_change_no_model(tmp_path, monkeypatch):
-    spelt = recipe(model={"num_outer_cycles": 3}, training={"epochs": 1, "loss": "cloning", "reference": "first"})
+    spelt = recipe(model={"num_outer_cycles": 3}, training={"epochs": 1, "supervision": "deep", "reference": "first"})
     assert spelt.path(tmp_path) == recipe().path(tmp_path)
     train_one(recipe(), tmp_path)
     before = recipe().path(tmp_path).stat().st_mtime_ns

@@ -11,7 +11,8 @@ import trc
 from trc.datasets import ARRAYS
 from trc.model.checkpoints import load_value_predictor, read_tensors, read_training_record, write_tensors
 from trc.training import LOSSES, loop
-from trc.training.losses import Objective, iterate_costs
+from trc.training.losses import iterate_costs
+from trc.training.objective import Objective
 from trc.training.run_folder import RunFolder, epochs_done
 from trc.training.schedules import PLATEAU, learning_rate
 
@@ -65,6 +66,7 @@ def test_steps_are_those_of_a_loop_written_out(double_integrator, data, schedule
     data = dataclasses.replace(data, **same)
     model, reference = tiny(double_integrator).double(), tiny(double_integrator).double()
     options = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-3, "max_grad_norm": 0.1, "weight_decay": 0.01}
+    options["supervision"] = "unrolled"
     history = trc.train(model, data, **options, schedule=schedule, optimizer=optimizer, validation_fraction=0.25)
     assert history.best_epoch == 3  # so these are the last weights
 
@@ -223,7 +225,7 @@ def test_process_losses_train(double_integrator, feedback, options):
 def test_process_loss_is_cloning_less_the_weighted_reward(double_integrator):
     data = trc.generate_dataset(double_integrator, 64, seed=1)
     first = []
-    for options in ({}, {"loss": "process", "process_weight": 0.0}, {"loss": "process", "process_weight": 2.0}):
+    for options in ({"loss": "cloning"}, {"loss": "process", "process_weight": 0.0}, {"loss": "process", "process_weight": 2.0}):
         model = trc.TinyRecursiveControl.create_small(problem=double_integrator, seed=0)
         first.append(trc.train(model, data, epochs=1, batch_size=64, learning_rate=1e-12, **options).train_loss[0])
     assert first[0] == first[1]
@@ -281,7 +283,8 @@ def test_value_predictor_learns_the_costs_of_the_iterates(double_integrator):
     data = trc.generate_dataset(double_integrator, 512, seed=1)
     model = tiny(double_integrator)
     predictor = trc.ValuePredictor.create(32, "small")
-    trc.train(model, data, value_predictor=predictor, value_weight=1.0, epochs=30, learning_rate=3e-3)
+    options = {"epochs": 30, "learning_rate": 3e-3, "loss": "cloning"}
+    trc.train(model, data, value_predictor=predictor, value_weight=1.0, **options)
     initial, target = double_integrator.sample(200, generator=torch.Generator().manual_seed(9))
     with torch.no_grad():
         output = model(initial, target, return_all_iterations=True)
@@ -306,7 +309,13 @@ RUN = {"epochs": 5, "batch_size": 16, "learning_rate": 3e-3}
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"schedule": "plateau", "optimizer": "adam", "weight_decay": 0.1}, {"loss": "process"}, {"patience": 1}],
+    [
+        {},
+        {"schedule": "plateau", "optimizer": "adam", "weight_decay": 0.1},
+        {"loss": "process"},
+        {"loss": "cloning", "average": 0.9},
+        {"patience": 1},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("settings", [{}, {"dropout": 0.2, "feedback": "none"}], ids=str)
@@ -322,8 +331,9 @@ def test_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, double_
     count, done = len(whole.train_loss), []
     keep, epoch = RunFolder.keep, loop._train_epoch
 
-    def keep_and_interrupt(self, modules, optimizer, best, history):
-        keep(self, modules, optimizer, best, history)
+    def keep_and_interrupt(self, *arguments):
+        keep(self, *arguments)
+        history = arguments[-1]
         if len(history.train_loss) == epochs:
             raise KeyboardInterrupt
 
@@ -469,17 +479,18 @@ def test_state_of_another_form_is_refused(tmp_path, double_integrator, data, cha
 
 def test_loss_that_explodes_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, double_integrator, data):
     good = tmp_path / "good"
-    trc.train(tiny(double_integrator), data, output_dir=good, **RUN | {"epochs": 2}, schedule="none")
-    loss_of, calls = Objective.__call__, []
+    unrolled = RUN | {"supervision": "unrolled", "schedule": "none"}
+    trc.train(tiny(double_integrator), data, output_dir=good, **unrolled | {"epochs": 2})
+    loss_of, calls = Objective.loss_of, []
 
-    def explode(*arguments):
+    def explode(*arguments, **options):
         calls.append(0)  # three steps and one validation an epoch
-        return loss_of(*arguments) * (math.nan if len(calls) == 10 else 1)
+        return loss_of(*arguments, **options) * (math.nan if len(calls) == 10 else 1)
 
-    monkeypatch.setattr(Objective, "__call__", explode)
+    monkeypatch.setattr(Objective, "loss_of", explode)
     model, place = tiny(double_integrator), tmp_path / "run"
     with pytest.raises(ValueError, match=r"became nan in epoch 3; lower learning_rate .*best_model.safetensors has"):
-        trc.train(model, data, output_dir=place, **RUN, schedule="none")
+        trc.train(model, data, output_dir=place, **unrolled)
     best = trc.load_model(place / "best_model.safetensors")
     for other in (trc.load_model(good / "best_model.safetensors"), model):
         assert all(torch.equal(a, b) for a, b in zip(best.parameters(), other.parameters(), strict=True))

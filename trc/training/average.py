@@ -26,6 +26,11 @@ class Average:
         decay = min(self.decay, self.updates / (self.updates + 9))
         torch._foreach_lerp_(list(self.tensors.values()), list(self.module.state_dict().values()), 1 - decay)
 
+    def restore(self, tensors: dict[str, Tensor], updates: int) -> None:
+        """Go on from where another was."""
+        self.tensors = {name: tensors[name].to(own) for name, own in self.tensors.items()}  # in the module's order
+        self.updates = updates
+
     def copy(self) -> dict[str, Tensor]:
         """The tensors as they are now."""
         return {name: tensor.clone() for name, tensor in self.tensors.items()}

@@ -159,14 +159,6 @@ def _cloning(attempt: Attempt, config: TrainingConfig) -> Tensor:
     return attempt.cloning
 
 
-@LOSSES.register("gap")
-def _gap(attempt: Attempt, config: TrainingConfig) -> Tensor:
-    unit = attempt.model.scaled_controls
-    off = unit(attempt.output["controls"]) - unit(attempt.teacher_controls)  # [B, T·m], in no unit
-    gap = log_gap(attempt.costs[:, -1], attempt.teacher_costs, config.gap_floor)
-    return config.controls_weight * off.square().mean() + config.gap_weight * gap
-
-
 @LOSSES.register("process")
 def _process(attempt: Attempt, config: TrainingConfig) -> Tensor:
     reward = improvement_reward(attempt.costs, reference=config.reference, teacher_costs=attempt.teacher_costs)
@@ -187,3 +179,11 @@ def _hinge(attempt: Attempt, config: TrainingConfig) -> Tensor:
 @LOSSES.register("trajectory")
 def _trajectory(attempt: Attempt, config: TrainingConfig) -> Tensor:
     return trajectory_loss(attempt.cost(attempt.states, attempt.output["controls"], attempt.target))
+
+
+@LOSSES.register("gap")
+def _gap(attempt: Attempt, config: TrainingConfig) -> Tensor:
+    unit = attempt.model.scaled_controls
+    off = unit(attempt.output["controls"]) - unit(attempt.teacher_controls)  # [B, T·m], in no unit
+    gap = log_gap(attempt.costs[:, -1], attempt.teacher_costs, config.gap_floor)
+    return config.controls_weight * off.square().mean() + config.gap_weight * gap

@@ -101,7 +101,7 @@ class RunFolder:
                 modules.load_state_dict(kept)
             if path is not None:  # an interrupt may have come between the state and its copies
                 self._save(modules, path, history)
-        average.tensors, average.updates = parts["average"], header["updates"]
+        average.restore(parts["average"], header["updates"])
         self._history, self._seconds = history, _seconds_in(self.stats)
         return history, parts["best"]
 
