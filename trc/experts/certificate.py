@@ -9,7 +9,7 @@ from ..common.checks import check_real, check_tensor
 from ..common.memory import check_memory
 from ..common.modes import values_only
 from ..problems import Problem, check_instances
-from ..simulation import rollout, step_jacobians
+from ..simulation import costate_and_gradient, rollout, step_jacobians
 from .stationarity import residual_at
 
 #: So many steps of columns of second derivatives are computed at a time, so that memory grows neither with the
@@ -62,7 +62,8 @@ def certify(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor)
         u = torch.where((u - bound).abs() <= precision * bound.abs(), bound, u)
     u = problem.clip(u)
     states, first = rollout(problem, x0, u).transpose(0, 1), u.transpose(0, 1)
-    residual, terms, held = residual_at(problem, states, first, goal, *step_jacobians(problem, states[:-1], first))
+    _, gradient = costate_and_gradient(problem, states, first, goal, *step_jacobians(problem, states[:-1], first))
+    residual, terms, held = residual_at(problem, states, first, goal, gradient)
     free = ~held.transpose(0, 1).flatten(1)
     needed = 4 * u.element_size() * free.shape[1] ** 2
     check_memory(needed, f"second derivatives by {free.shape[1]:,} controls", "certify a shorter horizon", u.device)

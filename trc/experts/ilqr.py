@@ -16,7 +16,7 @@ from torch import Tensor
 from ..common.checks import check_count, check_real, check_tensor
 from ..common.modes import values_only
 from ..problems import Parameters, Problem, check_instances, check_problem
-from ..simulation import step_jacobians
+from ..simulation import costate_and_gradient, step_jacobians
 from ..simulation.accelerate import run
 from ..simulation.step import change_each
 from .backward import one_step_back
@@ -30,6 +30,9 @@ COST_ROUNDING = 1e-14
 #: By which share the controls' second derivatives are raised where the last step brought no progress: at first, until
 #: it counts as none again, and until there is nothing more to be had.
 DAMPING = {"first": 1e-2, "least": 1e-5, "most": 1e10}
+
+#: A residual below which no single step is worth taking, in float64.
+STATIONARY = 1e-14
 
 STEP_SIZES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 
@@ -117,7 +120,19 @@ def optimum(problem: Problem, initial: Tensor, target: Tensor) -> Trajectory:
     return ilqr(problem, initial, target, start=problem.starts, generator=generator)
 
 
-def _start(
+@values_only
+def newton_step(problem: Problem, initial: Tensor, target: Tensor, controls: Tensor) -> tuple[Tensor, Tensor]:
+    """Controls ``[B, T, m]`` after one iteration of :func:`ilqr` from such controls, and what they cost ``[B]``.
+
+    All in float64. Where no step is an improvement, they are as they were.
+    """
+    inputs = initial, target, problem.clip(controls).transpose(0, 1).contiguous()
+    given = {"parameters": problem.parameters, "max_iterations": 1, "tolerance": STATIONARY}
+    _, improved, cost, _, _ = run("improve", plain_improve, problem, *inputs, **given)
+    return improved.transpose(0, 1), cost
+
+
+def start_controls(
     problem: Problem, initial: Tensor, target: Tensor, start: str | Tensor, generator: torch.Generator | None
 ) -> Tensor:
     """Controls ``[B, T, m]`` to begin with, within their bounds."""
@@ -155,7 +170,7 @@ def _improve(
         given = {"parameters": problem.parameters, "horizon": problem.horizon, **limits}
         found = run("solve", plain_solve, problem, initial, target, **given)
     else:
-        controls = _start(problem, initial, target, start, generator).transpose(0, 1).contiguous()
+        controls = start_controls(problem, initial, target, start, generator).transpose(0, 1).contiguous()
         inputs = initial, target, controls
         found = run("improve", plain_improve, problem, *inputs, parameters=problem.parameters, **limits)
     states, controls, cost, residual, iterations = found
@@ -195,7 +210,8 @@ def plain_improve(
             change_each(parameters, lambda value, some=active: value[some]),
         )
         A, B = step_jacobians(problem, current.states[:-1], current.controls, given)
-        residual[active], *_ = residual_at(problem, current.states, current.controls, goal, A, B)
+        _, gradient = costate_and_gradient(problem, current.states, current.controls, goal, A, B)
+        residual[active], *_ = residual_at(problem, current.states, current.controls, goal, gradient)
         # without progress even at the largest damping, nothing more is to be had in this precision
         going = (residual[active] > tolerance) & (damping[active] < DAMPING["most"])
         active, current, goal = active[going], current[going], goal[going]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ..problems import Problem
-from ..simulation import costate_and_gradient
 
 #: A control is at a bound if it differs from it by no more than this share of what it is, or of the bounds' distance.
 AT_BOUND = 1e-9
@@ -28,14 +27,13 @@ UNKNOWN = 1e300
 
 
 def residual_at(
-    problem: Problem, states: Tensor, controls: Tensor, target: Tensor, A: Tensor, B: Tensor
+    problem: Problem, states: Tensor, controls: Tensor, target: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The residual ``[B]`` at states ``[T+1, B, n]`` and controls ``[T, B, m]``, the terms, and what is held.
 
     The terms ``[B, m]`` are what the residual is a share of. A control is held by its bound if it is there and the
-    gradient pushes it outwards. ``A`` and ``B`` are the Jacobians of the steps, time first.
+    gradient ``[T, B, m]`` pushes it outwards.
     """
-    _, gradient = costate_and_gradient(problem, states, controls, target, A, B)
     _, by_control = problem.cost.gradient(states, controls, target)
     running, _ = problem.cost.hessian(states, controls, target)
     bounds = problem.bounds(states)

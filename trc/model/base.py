@@ -1,7 +1,8 @@
 """What every network of the library has in common: what it is asked, what it answers, and whom it may ask."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,12 @@ from ..common.modes import refuse_script
 from ..problems import Problem
 from ..simulation import Dynamics
 from .config import NetworkConfig
-from .feedback import FEEDBACKS, Observation, Simulator
+from .feedback import FEEDBACKS, Simulator
+from .guarded import Guard, Instances, check_tolerance
+from .starts import Start, begin_at
+
+#: From the first guess ``[B, T, m]`` to controls to begin with.
+Begun = Callable[[Tensor], Tensor]
 
 
 class Iterates(NamedTuple):
@@ -21,7 +27,8 @@ class Iterates(NamedTuple):
 
     controls: Sequence[Tensor]  #: K+1 of [B, T, m]
     latents: Sequence[tuple[Tensor, ...]] = ()  #: K+1 of what each was decoded from, [B, d]; nothing without latents
-    seen: Sequence[Observation] = ()  #: K of what the simulator told of all but the last; nothing if it was not asked
+    errors: Sequence[Tensor] = ()  #: K of [B, n], of all but the last, where a simulator was asked
+    states: Sequence[Tensor] = ()  #: K of [B, T+1, n], where it gave trajectories
 
 
 class ControlNetwork(nn.Module, ABC):
@@ -47,6 +54,10 @@ class ControlNetwork(nn.Module, ABC):
         dynamics_fn: Dynamics | None = None,
         return_all_iterations: bool = False,
         iterations: int | None = None,
+        *,
+        start: Start | Sequence[Start] | None = None,
+        safeguard: bool = False,
+        tolerance: float | None = None,
     ) -> dict[str, Tensor]:
         """Propose controls and refine them.
 
@@ -61,6 +72,15 @@ class ControlNetwork(nn.Module, ABC):
         iterations : int, optional
             Number of refinements; ``config.num_outer_cycles`` by default, any number is possible. A feed-forward
             network has none.
+        start : {"guess", "lqr", "zero"}, another of the problem's own, or Tensor ``[B, T, m]``; or several, optional
+            Where to begin, in place of the network's own first guess; of several the cheapest, an instance at a time.
+        safeguard : bool
+            Whether no iterate may cost more than the one before: what the network proposes is tried at a few sizes,
+            beside a few steps down the slope, and where nothing is cheaper the controls stay as they are.
+        tolerance : float, optional
+            An instance leaves when its plan is good enough: when its residual (see ``trc.experts.stationarity``) is at
+            most this, or, where the feedback tells no gradient, when the controls change by no more than this share of
+            half their range, in the root mean square.
 
         Returns
         -------
@@ -69,7 +89,10 @@ class ControlNetwork(nn.Module, ABC):
             ``[B, K, n]``: the terminal error of iterates 0 to K-1, as the network saw it. With `return_all_iterations`
             also ``all_controls`` ``[B, K+1, T, m]`` (the initial guess first), ``all_latents`` ``[B, K+1, d]`` (``z``;
             with two levels ``z_H``, and ``z_L`` in ``all_low_latents``) and, if the feedback's simulator gives
-            trajectories, ``all_states`` ``[B, K, T+1, n]``.
+            trajectories, ``all_states`` ``[B, K, T+1, n]``. With `safeguard` or `tolerance` also what each instance has
+            taken ``[B]``: ``iterations``, ``rollouts`` and ``adjoints`` (a Newton step counts as two of each), its
+            ``residual``, and whether it ``overflowed`` and stays at its last good iterate; there are as many iterates
+            then as the most patient instance has, and no gradient goes through them.
         """
         check_tensor(current_state, (None, self.config.state_dim), "current_state")
         check_tensor(target_state, (current_state.shape[0], self.config.state_dim), "target_state")
@@ -83,29 +106,51 @@ class ControlNetwork(nn.Module, ABC):
         check_memory(kept * initial.element_size(), f"{iterations:,} refinements", "ask for fewer", initial.device)
         simulator = self.simulator(dynamics_fn)
         question = self.scaled_inputs(initial, target, time_remaining)
-        controls, latents, seen = self.iterates(question, initial, target, simulator, iterations)
-        output = {"controls": controls[-1]}
+        asked = simulator or Simulator(self.problem, dynamics_fn)
+        begun = None if start is None else partial(begin_at, start, initial=initial, target=target, simulator=asked)
+        told: dict[str, Tensor] = {}
+        if safeguard or tolerance is not None:
+            guard = Guard(safeguard, check_tolerance(tolerance))
+            found, told = self.guarded_iterates(question, Instances(asked, initial, target), iterations, guard, begun)
+        else:
+            found = self.iterates(question, initial, target, simulator, iterations, begun)
+        output = {"controls": found.controls[-1]} | told
         if simulator is not None:
             none = initial.new_zeros(initial.shape[0], 0, self.config.state_dim)
-            output["errors"] = torch.stack([one.error for one in seen], 1) if seen else none
+            output["errors"] = torch.stack(list(found.errors), 1) if found.errors else none
         if return_all_iterations:
-            output["all_controls"] = torch.stack(controls, 1)
-            for name, latent in zip(("all_latents", "all_low_latents"), zip(*latents, strict=True), strict=False):
+            output["all_controls"] = torch.stack(list(found.controls), 1)
+            names = "all_latents", "all_low_latents"
+            for name, latent in zip(names, zip(*found.latents, strict=True), strict=False):
                 output[name] = torch.stack(latent, 1)
-            if seen and seen[0].states.ndim == 3:
-                output["all_states"] = torch.stack([one.states for one in seen], 1)
-        return {name: tensor.to(current_state.dtype) for name, tensor in output.items()}
+            if found.states:
+                output["all_states"] = torch.stack(list(found.states), 1)
+        dtype = current_state.dtype
+        return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in output.items()}
 
     __prepare_scriptable__ = staticmethod(refuse_script)  # torch.jit.script asks it
 
     @abstractmethod
     def iterates(
-        self, question: Tensor, initial: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+        self,
+        question: Tensor,
+        initial: Tensor,
+        target: Tensor,
+        simulator: Simulator | None,
+        iterations: int,
+        begun: Begun | None = None,
     ) -> Iterates:
         """The first guess and `iterations` refinements, from the scaled question ``[B, 2n + 1]``.
 
         `simulator` is what may be asked in between, about the unscaled states ``[B, n]``; None where nothing is.
+        `begun` gives controls to begin with, from the first guess.
         """
+
+    def guarded_iterates(
+        self, question: Tensor, some: Instances, iterations: int, guard: Guard, begun: Begun | None = None
+    ) -> tuple[Iterates, dict[str, Tensor]]:
+        """As :meth:`iterates` under guard, see ``trc.model.guarded``; and what it took."""
+        raise ValueError(f"a {type(self).__name__} refines nothing that could be guarded or stopped.")
 
     @property
     def uses_feedback(self) -> bool:

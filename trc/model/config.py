@@ -156,7 +156,7 @@ class ModelConfig(NetworkConfig):
         Share of the blocks' updates that is dropped in training.
     decoder : {"residual", "full"}
         Whether a refinement adds a bounded step to the current controls, or writes the whole sequence anew.
-    feedback : {"error", "costate", "none", "shuffled", "wrong"}
+    feedback : {"error", "costate", "newton", "none", "shuffled", "wrong"}
         What the simulator tells the network between iterations; see ``trc.model.feedback``.
     """
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..common.checks import check_count
 from ..problems import Problem
-from .base import ControlNetwork, Iterates
+from .base import Begun, ControlNetwork, Iterates
 from .config import NetworkConfig
 from .feedback import Simulator
 from .layers import seeded
@@ -76,9 +76,17 @@ class FeedForward(ControlNetwork):
         return cls.create(problem=problem, width=width, depth=depth, seed=seed)
 
     def iterates(
-        self, question: Tensor, initial: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+        self,
+        question: Tensor,
+        initial: Tensor,
+        target: Tensor,
+        simulator: Simulator | None,
+        iterations: int,
+        begun: Begun | None = None,
     ) -> Iterates:
         """The one guess from the scaled question ``[B, 2n + 1]``."""
+        if begun is not None:
+            raise ValueError("a feed-forward network begins nowhere but at its answer: leave start out.")
         if iterations:
             raise ValueError(f"a feed-forward network has no refinement: iterations must be 0, got {iterations}.")
         return Iterates([self.within_bounds(self.layers(question))])

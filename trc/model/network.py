@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..problems import Problem
-from .base import ControlNetwork, Iterates
+from .base import Begun, ControlNetwork, Iterates
 from .config import TRM_STYLE, ModelConfig
 from .feedback import FEEDBACKS, Observation, Simulator
+from .guarded import Guard, Instances
 from .layers import AttentionBlock, PlainBlock, perceptron, seeded
 
 #: What is carried from one refinement to the next: ``(z,)``, or ``(z_H, z_L)``, each [B, d]. The first is decoded.
@@ -41,7 +42,8 @@ class TinyRecursiveControl(ControlNetwork):
         super().__init__(config, problem)
         n, d, hidden = config.state_dim, config.latent_dim, config.hidden_dim
         flat = config.control_horizon * config.control_dim
-        features = FEEDBACKS[config.feedback].size(n, config.control_dim, config.control_horizon)
+        told = FEEDBACKS[config.feedback]
+        features = told.size(n, config.control_dim, config.control_horizon)
         self.encode_state = perceptron(2 * n + 1, hidden, d)
         self.initial_controls = perceptron(d, hidden, flat)
         self.initial_latents = nn.Module()  # z_H and z_L; with one level there is nothing to begin with
@@ -57,14 +59,22 @@ class TinyRecursiveControl(ControlNetwork):
             else:
                 self.initial_latents.register_buffer(name, z)
         self.decode = perceptron(d + flat if config.decoder == "residual" else d, hidden, flat)
+        self.trust = nn.Linear(d, 1) if told.steps else None
         self.start_small(self.initial_controls[-1], self.decode[-1])
 
     def iterates(
-        self, question: Tensor, initial: Tensor, target: Tensor, simulator: Simulator | None, iterations: int
+        self,
+        question: Tensor,
+        initial: Tensor,
+        target: Tensor,
+        simulator: Simulator | None,
+        iterations: int,
+        begun: Begun | None = None,
     ) -> Iterates:
         """The first guess and its refinements, from the scaled question [B, 2n + 1]; arguments as in the base class."""
         z_0 = self.encode_state(question)  # [B, d]
         controls, latents = self.first_guess(z_0), self.first_latents(z_0)  # [B, T, m]; z, or z_H and z_L, each [B, d]
+        controls = controls if begun is None else begun(controls)
         all_controls, all_latents, seen = [controls], [latents], []
         for k in range(iterations):
             observed = None if simulator is None else self.observe(simulator, initial, target, controls)
@@ -75,7 +85,45 @@ class TinyRecursiveControl(ControlNetwork):
             latents, controls = self.refinement(z_0, latents, controls, observed)
             all_controls.append(controls)
             all_latents.append(latents)
-        return Iterates(all_controls, all_latents, seen)
+        whole = [one.states for one in seen if one.states.ndim == 3]
+        return Iterates(all_controls, all_latents, [one.error for one in seen], whole)
+
+    @torch.no_grad()
+    def guarded_iterates(
+        self, question: Tensor, some: Instances, iterations: int, guard: Guard, begun: Begun | None = None
+    ) -> tuple[Iterates, dict[str, Tensor]]:
+        """As :meth:`iterates`, but each instance for as long as that helps it, and with a safeguard no plan gets worse.
+
+        There are as many iterates as the most patient instance has; the others keep their last.
+        """
+        z_0 = self.encode_state(question)
+        controls, latents = self.first_guess(z_0), self.first_latents(z_0)
+        some.begin(controls if begun is None else begun(controls), judged=guard.safeguard)
+        all_controls, all_latents, errors = [some.controls], [latents], []
+        asks = self.uses_feedback and some.simulator.is_known
+        for _ in range(iterations):
+            seen = some.observe(self.observe) if asks and len(some.rows) else None
+            if seen is not None:
+                errors.append(some.filled(seen.error, errors[-1] if errors else None))
+                if guard.tolerance is not None and seen.residual is not None:
+                    seen = some.leave(seen.residual <= guard.tolerance, seen)
+            if not len(some.rows):
+                break
+            rows, before = some.rows, some.controls[some.rows]
+            thought, proposal = self.refinement(z_0[rows], tuple(z[rows] for z in latents), before, seen)
+            latents = tuple(z.index_copy(0, rows, new) for z, new in zip(latents, thought, strict=True))
+            after = some.cheapest(proposal, seen) if guard.safeguard else some.replace(proposal)
+            change = (self.scaled_controls(after) - self.scaled_controls(before)).square().mean(1).sqrt()
+            settled = (change == 0) & (
+                guard.safeguard and not self.config.carry_latents
+            )  # it would propose the same again
+            if guard.tolerance is not None and (seen is None or seen.residual is None):
+                settled = settled | (change <= guard.tolerance)
+            some.spend(rows, iterations=1)
+            some.leave(settled)
+            all_controls.append(some.controls)
+            all_latents.append(latents)
+        return Iterates(all_controls, all_latents, errors), some.finish()
 
     def first_guess(self, z_0: Tensor) -> Tensor:
         """Controls [B, T, m] to begin with, from the problem's encoding [B, d]."""
@@ -93,7 +141,7 @@ class TinyRecursiveControl(ControlNetwork):
             latents = self.first_latents(z_0)
         unit = self.scaled_controls(controls)  # [B, T·m]
         latents = self.think(latents, self.context(z_0, unit, None if seen is None else seen.features))
-        return latents, self.refine(latents[0], controls, unit)
+        return latents, self.refine(latents[0], controls, unit, None if seen is None else seen.step)
 
     def first_latents(self, z_0: Tensor) -> Latents:
         """One level begins with the problem's encoding [B, d], two with a ``z_H`` and ``z_L`` of their own."""
@@ -133,12 +181,22 @@ class TinyRecursiveControl(ControlNetwork):
             z = block(z, seen)
         return z
 
-    def refine(self, z: Tensor, controls: Tensor, unit: Tensor) -> Tensor:
-        """The next controls [B, T, m], from the latent [B, d] and the current ones (also scaled, [B, T·m])."""
+    def refine(self, z: Tensor, controls: Tensor, unit: Tensor, proposed: Tensor | None = None) -> Tensor:
+        """The next controls [B, T, m], from the latent [B, d] and the current ones (also scaled, [B, T·m]).
+
+        Beside a step that the simulator has proposed, [B, T, m], what is added is in proportion to that, by as much as
+        the latent distrusts it: where there is nothing more to propose, the controls stay as they are.
+        """
         if self.config.decoder == "full":
             return self.within_bounds(self.decode(z))
-        residual = torch.tanh(self.decode(torch.cat((z, unit), -1))).view_as(controls)  # [B, T, m]
-        step = residual * (self.control_high - self.control_low) / 4  # at most half a symmetric bound
+        half = (self.control_high - self.control_low) / 2
+        step = torch.tanh(self.decode(torch.cat((z, unit), -1))).view_as(controls) * half  # [B, T, m]
+        if proposed is None:
+            step = step / 2  # at most half a symmetric bound
+        else:
+            size = (proposed / half).flatten(1).square().mean(1).sqrt()  # [B]
+            radius = (size * (self.trust(z).squeeze(-1) - 2).exp()).clamp_max(1.0)
+            step = proposed + radius[:, None, None] * step
         return (controls + step).clamp(self.control_low, self.control_high)
 
     @classmethod
@@ -205,6 +263,6 @@ class TinyRecursiveControl(ControlNetwork):
             "control and error embedding": [self.embed_controls, self.embed_error],
             "reasoning blocks": [self.blocks],
             **({"initial latents": [self.initial_latents]} if self.config.use_two_level else {}),
-            "decoder": [self.decode],
+            "decoder": [self.decode, *([] if self.trust is None else [self.trust])],
         }
         return [(part, sum(p.numel() for m in modules for p in m.parameters())) for part, modules in parts.items()]

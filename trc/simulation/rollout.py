@@ -43,7 +43,16 @@ def rollout(problem: Problem, initial: Tensor, controls: Tensor, parameters: Par
     """
     check_problem(problem)
     check_tensor(initial, (None, problem.state_dim), f"initial states of {problem.name}")
-    return _simulate(problem, initial, controls, _checked(problem, initial, controls, parameters))
+    return _all_finite(_simulate(problem, initial, controls, _checked(problem, initial, controls, parameters)))
+
+
+@full_precision
+def rollout_cost(problem: Problem, initial: Tensor, controls: Tensor, target: Tensor) -> Tensor:
+    """What controls cost ``[B]``, infinity where their rollout overflows; arguments as for :func:`rollout`."""
+    check_instances(problem, initial, target)
+    states = _simulate(problem, initial, controls, _checked(problem, initial, controls, None))
+    costs = problem.cost(states, controls, target)
+    return torch.where(costs.isfinite(), costs, torch.inf)
 
 
 def _checked(
@@ -73,7 +82,11 @@ def _simulate(problem: Problem, initial: Tensor, controls: Tensor, given: Parame
     else:
         Phi, Gamma = response
         states = torch.addmm(initial @ Phi, controls.flatten(1), Gamma).unflatten(1, (-1, problem.state_dim))
-    if not finite(states):
+    return states
+
+
+def _all_finite(states: Tensor) -> Tensor:
+    if is_readable(states) and not finite(states):
         check_overflow(states.transpose(0, 1))
     return states
 
@@ -101,7 +114,7 @@ def costate(
     """
     check_instances(problem, initial, target)
     given = _checked(problem, initial, controls, parameters)
-    states = _simulate(problem, initial, controls, given)
+    states = _all_finite(_simulate(problem, initial, controls, given))
     both = states.transpose(0, 1), controls.transpose(0, 1)
     cost, *others = run("costate", plain_costate, problem, *both, target, parameters=given)
     check_tensor(cost, (None,), f"costs of {problem.name}")

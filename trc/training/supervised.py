@@ -106,8 +106,7 @@ def train_on_tensors(
     modules = _trained_together(model, objective.value_predictor)
     weights = digest(modules.state_dict().values())
     setup = {"model": asdict(model.config) | {"initial_weights": weights}, "training": asdict(config), **setup}
-    known = simulator.problem is not None or simulator.dynamics_fn is not None
-    model.problem, model.needs_simulator = simulator.problem, model.uses_feedback and known
+    model.problem, model.needs_simulator = simulator.problem, model.uses_feedback and simulator.is_known
     with nullcontext() if output_dir is None else RunFolder(output_dir, setup) as run:
         return minimise(modules, objective, training, validation, run, title)
 
