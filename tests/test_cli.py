@@ -169,7 +169,9 @@ def test_value_predictor_is_trained_along(run, here, data):
 def test_deep_supervision_where_process_supervision_may_be_meant_is_told(run, here, data, options, loss, told):
     said = run("train", "--data", data, "--epochs", 1, "--output-dir", "out", *SMALL, *options.split())
     assert f"loss {loss}\n" in said
-    assert ("this is deep supervision of the gap" in said and "add --process-weight 0.1 and another --output-dir\n" in said) == told
+    assert (
+        "this is deep supervision of the gap" in said and "add --process-weight 0.1 and another --output-dir\n" in said
+    ) == told
 
 
 @pytest.mark.parametrize(("problem", "told"), [("van_der_pol", True), ("double_integrator", False)])

@@ -26,7 +26,7 @@ HOUSE = (
     ["simulation"],
     ["experts"],
     ["model"],
-    ["evaluation", "datasets", "standalone"],
+    ["evaluation", "datasets", "solve", "standalone"],
     ["training"],
     ["cli", "guide"],
     ["artifact", "__main__", ""],  # python -m trc, and trc itself, which hands names on, don't know the artifact

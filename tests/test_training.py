@@ -225,7 +225,11 @@ def test_process_losses_train(double_integrator, feedback, options):
 def test_process_loss_is_cloning_less_the_weighted_reward(double_integrator):
     data = trc.generate_dataset(double_integrator, 64, seed=1)
     first = []
-    for options in ({"loss": "cloning"}, {"loss": "process", "process_weight": 0.0}, {"loss": "process", "process_weight": 2.0}):
+    for options in (
+        {"loss": "cloning"},
+        {"loss": "process", "process_weight": 0.0},
+        {"loss": "process", "process_weight": 2.0},
+    ):
         model = trc.TinyRecursiveControl.create_small(problem=double_integrator, seed=0)
         first.append(trc.train(model, data, epochs=1, batch_size=64, learning_rate=1e-12, **options).train_loss[0])
     assert first[0] == first[1]

@@ -29,6 +29,7 @@ from .model import (
 )
 from .problems import PROBLEMS, Problem, QuadraticCost, make_problem
 from .simulation import Costate, accelerate, costate, rollout, step_jacobians
+from .solve import solve
 from .training import History, TrainingConfig, cloning_loss, train
 
 __all__ = ["EVALUATION_SETS", "EXPERTS", "PROBLEMS", "SIZES"]
@@ -39,4 +40,4 @@ __all__ += ["accelerate", "aggregate", "certify", "cloning_loss", "compare", "co
 __all__ += ["evaluate_refinement", "evaluation_set", "generate_dataset", "ilqr", "instance_metrics", "load_dataset"]
 __all__ += ["load_model", "load_value_predictor", "lqr", "lqr_gains", "make_problem", "measure_speed"]
 __all__ += ["minimum_energy", "monotone_share", "optimum", "propose", "random_controls", "refinement_metrics"]
-__all__ += ["riccati", "rollout", "save_model", "step_jacobians", "train"]
+__all__ += ["riccati", "rollout", "save_model", "solve", "step_jacobians", "train"]

@@ -118,9 +118,10 @@ class TrainingConfig:
             check_real(getattr(self, name), name, minimum=0)
         if not 0 <= check_real(self.warmup, "warmup") < 1:
             raise ValueError(f"warmup must be a share of the steps from 0 to below 1, got {self.warmup}.")
-        for name in ("start_noise", "average"):
-            if not 0 <= check_real(getattr(self, name), name) <= (1 if name == "start_noise" else 1 - 1e-9):
-                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}.")
+        if not 0 <= check_real(self.start_noise, "start_noise") <= 1:
+            raise ValueError(f"start_noise must be a share from 0 to 1, got {self.start_noise}.")
+        if not 0 <= check_real(self.average, "average") < 1:
+            raise ValueError(f"average must be a share from 0 to below 1, got {self.average}.")
         if not 0 < check_real(self.validation_fraction, "validation_fraction") < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
         check_discount(self.discount)

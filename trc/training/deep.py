@@ -9,6 +9,7 @@ Source: Jolicoeur-Martineau (2025), whose batches are refilled in the same way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ JUDGED = (1, 3, 8)
 LARGEST, SPAN, KNOTS = 1.0, 2.0, 6
 
 
+@dataclass(frozen=True)
 class Deep(Objective):
     """As the Tiny Recursive Model trains."""
 

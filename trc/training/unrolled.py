@@ -1,6 +1,7 @@
 """Unrolled supervision: one loss for all refinements of an instance, and its gradient goes back through all of them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from .objective import Objective, Portion
 
 
+@dataclass(frozen=True)
 class Unrolled(Objective):
     """As the guides train: a batch is refined as often as the network was made for, and judged at the end."""
 
