@@ -48,6 +48,13 @@ def solve(
     was_training, own, place = model.training, model.problem, next(model.parameters())
     if own is not None and own.name != problem.name:
         raise ValueError(f"the model is for {own.name!r}, not for {problem.name!r}.")
+    have = tuple(getattr(model.config, name) for name in ("state_dim", "control_dim", "control_horizon"))
+    want = problem.state_dim, problem.control_dim, problem.horizon
+    if have != want:
+        needs = (
+            "the model is for state dimension {}, control dimension {} and horizon {}, the problem has {}, {} and {}"
+        )
+        raise ValueError(needs.format(*have, *want) + "; train one for it.")
     model.problem = problem  # with its parameters, not those that the network was trained with
     model.eval()
     try:
