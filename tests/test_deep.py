@@ -75,7 +75,7 @@ def test_first_portion_is_that_of_a_refinement_written_out(double_integrator, te
 
 
 @pytest.mark.parametrize("feedback", ["error", "costate", "newton", "none", "shuffled"])
-@pytest.mark.parametrize("settings", [{}, {"carry_latents": False}, {"use_two_level": True, "L_cycles": 2}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"carry_latents": True}, {"use_two_level": True, "L_cycles": 2}], ids=str)
 def test_every_feedback_and_both_levels_learn(double_integrator, feedback, settings):
     data = trc.generate_dataset(double_integrator, 60, seed=1)
     model = tiny(double_integrator, feedback=feedback, **settings)

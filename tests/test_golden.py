@@ -23,25 +23,36 @@ FILE = Path(__file__).with_name("golden.json")
 TOLERANCE = 2e-6
 
 #: What a network is, and how it is trained.
+DEEP = {"supervision": "deep", "most_depth": 3}
+CARRIED = {"carry_latents": True}
 KINDS = {
-    "cloning-alone": ({"feedback": "none"}, {}),
-    "cloning-feedback": ({}, {}),
-    "states": ({}, {"state_weight": 10.0, "learning_rate": 5e-3, "warmup": 0.1}),
-    "process-feedback": ({}, {"loss": "process"}),
-    "process-alone": ({"feedback": "none"}, {"loss": "process"}),
-    "process-detached": ({}, {"loss": "process", "reference": "first-detached"}),
-    "process-teacher": ({}, {"loss": "process", "reference": "teacher"}),
-    "discounted": ({}, {"loss": "discounted"}),
-    "hinge": ({}, {"loss": "hinge"}),
-    "trajectory": ({}, {"loss": "trajectory"}),
-    "shuffled": ({"feedback": "shuffled"}, {}),
-    "wrong": ({"feedback": "wrong"}, {}),
-    "two-level": ({"use_two_level": True}, {}),
-    "two-level-truncated": ({"use_two_level": True, "use_gradient_truncation": True}, {"loss": "process"}),
+    "cloning-alone": ({"feedback": "none"} | CARRIED, {}),
+    "cloning-feedback": (CARRIED, {}),
+    "states": (CARRIED, {"state_weight": 10.0, "learning_rate": 5e-3, "warmup": 0.1}),
+    "process-feedback": (CARRIED, {"loss": "process"}),
+    "process-alone": ({"feedback": "none"} | CARRIED, {"loss": "process"}),
+    "process-detached": (CARRIED, {"loss": "process", "reference": "first-detached"}),
+    "process-teacher": (CARRIED, {"loss": "process", "reference": "teacher"}),
+    "discounted": (CARRIED, {"loss": "discounted"}),
+    "hinge": (CARRIED, {"loss": "hinge"}),
+    "trajectory": (CARRIED, {"loss": "trajectory"}),
+    "shuffled": ({"feedback": "shuffled"} | CARRIED, {}),
+    "wrong": ({"feedback": "wrong"} | CARRIED, {}),
+    "two-level": ({"use_two_level": True} | CARRIED, {}),
+    "two-level-truncated": (
+        {"use_two_level": True, "use_gradient_truncation": True} | CARRIED,
+        {"loss": "process"},
+    ),
     "trm-style": ("trm", {}),
-    "mlp-full": ({"reasoning": "mlp", "decoder": "full"}, {}),
-    "dropout": ({"dropout": 0.1}, {}),
+    "mlp-full": ({"reasoning": "mlp", "decoder": "full"} | CARRIED, {}),
+    "dropout": ({"dropout": 0.1} | CARRIED, {}),
     "feedforward": ("plain", {}),
+    "deep": ({}, DEEP),
+    "deep-carried": (CARRIED, DEEP),
+    "deep-costate": ({"feedback": "costate"}, DEEP),
+    "deep-newton": ({"feedback": "newton"}, DEEP),
+    "deep-together": ({}, DEEP | {"mixed_ages": False, "start_noise": 0.0, "average": 0.0}),
+    "deep-two-level": ({"use_two_level": True}, DEEP),
 }
 
 #: The problems, and all that solve each.

@@ -105,9 +105,12 @@ def iterates_by_hand(model, initial, target):
             z = block(z, block.context(tokens))
         return z
 
+    first = z_H, z_L
     for k in range(config.num_outer_cycles):
         if config.use_gradient_truncation and k > 0:
             z_H, z_L, u = z_H.detach(), z_L.detach(), u.detach()
+        if not config.carry_latents:
+            z_H, z_L = first
         tokens = [problem, model.embed_controls(u / 4)]
         if config.feedback == "error":
             error = (step_by_step(model.problem, initial, u.unsqueeze(-1))[:, -1] - target) / scale
@@ -126,10 +129,13 @@ def iterates_by_hand(model, initial, target):
 
 
 @pytest.mark.parametrize("feedback", ["none", "error"])
+@pytest.mark.parametrize("carry", [False, True])
 @pytest.mark.parametrize("truncate", [False, True])
 @pytest.mark.parametrize("create", [Model.create_small, Model.create_two_level_small], ids=["one level", "two levels"])
-def test_iterates_and_their_gradients_are_what_is_written_out(double_integrator, draw, create, truncate, feedback):
-    options = {"feedback": feedback, "use_gradient_truncation": truncate, "seed": 0}
+def test_iterates_and_their_gradients_are_what_is_written_out(
+    double_integrator, draw, create, truncate, carry, feedback
+):
+    options = {"feedback": feedback, "use_gradient_truncation": truncate, "carry_latents": carry, "seed": 0}
     model = create(problem=double_integrator, **options).double()
     initial, target = draw(double_integrator, 5)
     output = model(initial, target, return_all_iterations=True)

@@ -35,8 +35,8 @@ class Experiment:
     `name` is the notebook's and that of the folder in ``results/``, `preset` ``"smoke"`` or ``"paper"``. `seeds`, like
     ``"0,1,2"``, are `own_seeds` or else the preset's where none are given. `jobs` models are trained at a time; the
     numbers don't depend on it. `results_dir` takes the place of ``results`` or, for a trial, of ``_build/smoke``.
-    `keys` name the parts of a variant's key. A ``ValueError`` if something makes no sense, an ``OSError`` if the folder
-    can't be written.
+    `keys` name the parts of a variant's key; `base` is what all its variants change in the base recipe. A
+    ``ValueError`` if something makes no sense, an ``OSError`` if the folder can't be written.
     """
 
     def __init__(
@@ -50,12 +50,13 @@ class Experiment:
         keys: Sequence[str] = ("variant",),
         own_seeds: str = "",
         problems: Sequence[str] = PAPER_PROBLEMS,
+        base: Mapping[str, Any] | None = None,
     ) -> None:
         torch.set_num_threads(1)  # of the notebook's own process: sums are added in the same order everywhere
         self.name, self.preset, self.jobs = name, preset, check_count(jobs, "jobs")
         self.settings: Preset = settings(preset)
         self.seeds = parse_seeds(seeds, own_seeds or self.settings.seeds)
-        self.keys, self.problems = tuple(keys), tuple(problems)
+        self.keys, self.problems, self.base = tuple(keys), tuple(problems), dict(base or {})
         #: What was trained, by (problem, *variant, seed): the networks, what was asked for, and their losses by epoch.
         self.models: dict[Key, ControlNetwork] = {}
         self.recipes: dict[Key, Recipe] = {}
@@ -84,7 +85,9 @@ class Experiment:
                 if len(parts) != len(self.keys):
                     raise ValueError(f"a variant of {self.name} is named by {', '.join(self.keys)}, got {variant!r}.")
                 for seed in self.seeds:
-                    asked[(problem, *parts, seed)] = base_recipe(problem, self.preset, seed, **changes)
+                    asked[(problem, *parts, seed)] = base_recipe(
+                        problem, self.preset, seed, **self.base | dict(changes)
+                    )
         made = train_all(list(asked.values()), models_folder(), jobs=self.jobs)
         for (key, recipe), (model, record) in zip(asked.items(), made, strict=True):
             self.models[key], self.recipes[key], self.histories[key] = model, recipe, record["history"]
@@ -110,36 +113,65 @@ class Experiment:
         return self._instances[problem, name]
 
     def judge(
-        self, sets: Sequence[str] = (), *, models: Mapping[Key, ControlNetwork] | None = None, keys: Sequence[str] = ()
+        self,
+        sets: Sequence[str] = (),
+        *,
+        models: Mapping[Key, ControlNetwork] | None = None,
+        keys: Sequence[str] = (),
+        **how: Any,
     ) -> Outcomes:
         """What the answers of the trained networks are worth, on evaluation sets that become a part of the key.
 
         Without `sets` it is the test set, and no part. Other `models`, by ``(problem, *keys, seed)``, may take the
-        place of the trained ones.
+        place of the trained ones. `how` they are asked is as for :func:`trc.propose`.
         """
-        found: dict[Key, list[Outcome]] = {}
-        for (problem, *variant, _), model in (self._trained() if models is None else models).items():
-            for part in [(name,) for name in sets] or [()]:
-                some = self.instances(problem, *part)
-                answer = some.judge(propose(model, some.initial, some.target))[-1]
-                found.setdefault((problem, *part, *variant), []).append(answer)
-        names = ("problem", *(["set"] if sets else []), *(keys or self.keys))
-        return self.outcomes({key: join(each) for key, each in found.items()}, names)
+        found = self._judged(sets, models, lambda iterates: {(): iterates.shape[1] - 1}, how)
+        return self.outcomes(found, ("problem", *(["set"] if sets else []), *(keys or self.keys)))
 
-    def judge_iterates(self, iterations: int | None = None, *, teachers: bool = False) -> Outcomes:
-        """The same for every iterate on the test set, the key's last part; with `teachers`, beside their controls.
+    def judge_iterates(
+        self,
+        iterates: int | Sequence[int] | None = None,
+        sets: Sequence[str] = (),
+        *,
+        models: Mapping[Key, ControlNetwork] | None = None,
+        keys: Sequence[str] = (),
+        teachers: bool = False,
+        **how: Any,
+    ) -> Outcomes:
+        """The same for every iterate, or some of them, the key's last part; with `teachers`, beside their controls.
 
-        Recursive networks refine `iterations` times, or as often as each was trained to.
+        Recursive networks refine until the last of the `iterates`, or as often as each was made to.
         """
+        chosen = range(iterates + 1) if isinstance(iterates, int) else iterates
+        asked = how if chosen is None else how | {"iterations": max(chosen)}
+
+        def each(found: torch.Tensor) -> dict[Key, int]:
+            all_of_them = range(found.shape[1])  # a plain network has one
+            return {(k,): k for k in (all_of_them if chosen is None else chosen) if k in all_of_them}
+
+        found = self._judged(sets, models, each, asked, teachers)
+        return self.outcomes(found, ("problem", *(["set"] if sets else []), *(keys or self.keys), "iterate"))
+
+    def _judged(
+        self,
+        sets: Sequence[str],
+        models: Mapping[Key, ControlNetwork] | None,
+        each: Callable[[torch.Tensor], dict[Key, int]],
+        how: Mapping[str, Any],
+        teachers: bool = False,
+    ) -> dict[Key, Outcome]:
+        """Outcomes by problem, set, variant and what `each` calls one of the iterates ``[N, K+1, T, m]``."""
         found: dict[Key, list[Outcome]] = {}
         solved = {problem: self.instances(problem).teacher_controls() for problem in self.problems if teachers}
-        for (problem, *variant, _), model in self._trained().items():
-            some = self.instances(problem)
-            asked = iterations if isinstance(model, TinyRecursiveControl) else None
-            iterates = propose(model, some.initial, some.target, asked)
-            for k, one in enumerate(some.judge(iterates, solved.get(problem))):
-                found.setdefault((problem, *variant, k), []).append(one)
-        return self.outcomes({key: join(each) for key, each in found.items()}, ("problem", *self.keys, "iterate"))
+        for (problem, *variant, _), model in (self._trained() if models is None else models).items():
+            refines = isinstance(model, TinyRecursiveControl)
+            for part in [(name,) for name in sets] or [()]:
+                some = self.instances(problem, *part)
+                iterates = propose(model, some.initial, some.target, **(how if refines else {}))
+                judged = some.judge(iterates, solved.get(problem))
+                for name, k in each(iterates).items():
+                    found.setdefault((problem, *part, *variant, *name), []).append(judged[k])
+        return {key: join(outcomes) for key, outcomes in found.items()}
 
     def answers(self, iterates: Outcomes) -> Outcomes:
         """Of outcomes of iterates those of the answers: after as many refinements as each network was trained with."""

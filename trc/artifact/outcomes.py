@@ -50,10 +50,25 @@ def _interquartile_mean(values: Tensor) -> Tensor:
     return interquartile_mean(values[0])
 
 
+def _of_seeds(values: Tensor) -> Tensor:
+    """The interquartile mean of the gaps that the seeds have each, of costs and optimal costs ``[2, S, N]``."""
+    first, second = values.mean(-1)
+    return interquartile_mean((first / second - 1).unsqueeze(-1))
+
+
+def _quantile(share: float) -> Callable[[Tensor], Tensor]:
+    """Of the gaps of all instances."""
+    return lambda values: (values[0] / values[1] - 1).flatten().quantile(share)
+
+
 #: Quantities by name. ``gap`` is to the optimum, ``first`` of the first guess, ``reduction`` the share of the mean cost
-#: that the last refinement took off; an interquartile mean says so in its name.
+#: that the last refinement took off; an interquartile mean says so in its name. ``gap_of_seeds`` is that of the seeds'
+#: gaps, which a single bad instance still counts in.
 QUANTITIES: dict[str, Quantity] = {
     "gap": Quantity(("cost", "optimal_cost"), ratio_of_means),
+    "gap_of_seeds": Quantity(("cost", "optimal_cost"), _of_seeds),
+    "gap_median": Quantity(("cost", "optimal_cost"), _quantile(0.5)),
+    "gap_p99": Quantity(("cost", "optimal_cost"), _quantile(0.99)),
     "gap_iqm": Quantity(("cost", "optimal_cost"), lambda values: interquartile_mean(values[0] / values[1] - 1)),
     "first_gap": Quantity(("first_cost", "optimal_cost"), ratio_of_means),
     "success": Quantity(("success",), torch.mean),

@@ -4,15 +4,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common.checks import check_choice
+from ..model import FEEDBACKS
 from ..problems import PROBLEMS
 from .trained import Recipe
 
 #: The problems of the paper; the tests go through all that are registered.
 PAPER_PROBLEMS = ("double_integrator", "van_der_pol")
 
-#: The base recipe's learning rate, and that of networks wider than the small one: chosen on instances held out of the
-#: training, with as many trials for each.
-RATE, WIDE_RATE = 5e-3, 2.5e-3
+#: How every network of the book's base is trained; and what is different where the simulator proposes steps, since a
+#: few of those are enough.
+BASE: dict[str, Any] = {"supervision": "deep", "batch_size": 128, "learning_rate": 1e-3, "warmup": 0.02}
+BASE |= {"gap_weight": 0.05, "gap_floor": 1e-5}
+STEPPING: dict[str, Any] = {"gap_floor": 1e-6, "most_depth": 8}
+
+#: What is different for a plain network, which has nothing to refine.
+PLAIN: dict[str, Any] = {"supervision": "unrolled", "loss": "gap", "average": 0.999}
+
+#: How networks are trained that the book holds against them, as the guides do: one loss through all refinements, a few
+#: epochs, a larger loss for what moves the states.
+UNROLLED: dict[str, Any] = {"supervision": "unrolled", "loss": "cloning", "average": 0.0, "batch_size": 64}
+UNROLLED |= {"learning_rate": 5e-3, "warmup": 0.1, "state_weight": 10.0}
+
+#: The learning rate of unrolled networks that are wider than the small one.
+WIDE_RATE = 2.5e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +35,10 @@ class Preset:
 
     num_samples: int
     epochs: int
-    batch_size: int = 64
-    warmup: float = 0.1  # share of the steps in which the learning rate rises
+    most_depth: int
+    stepping_epochs: int  # where the simulator proposes steps
+    unrolled_samples: int
+    unrolled_epochs: int
     num_test: int
     seeds: str
     resamples: int
@@ -30,9 +46,28 @@ class Preset:
 
 #: ``smoke`` shows that everything runs, ``paper`` gives the numbers of the book.
 PRESETS = {
-    # One step an epoch; the first step of a warm-up has the rate 0 and would train nothing.
-    "smoke": Preset(num_samples=32, epochs=1, warmup=0.0, num_test=16, seeds="0,1", resamples=10),
-    "paper": Preset(num_samples=10_000, epochs=4, num_test=1000, seeds="0,1,2,3,4", resamples=1000),
+    "smoke": Preset(
+        num_samples=32,
+        epochs=1,
+        most_depth=4,
+        stepping_epochs=1,
+        unrolled_samples=32,
+        unrolled_epochs=1,
+        num_test=16,
+        seeds="0,1",
+        resamples=10,
+    ),
+    "paper": Preset(
+        num_samples=20_000,
+        epochs=16,
+        most_depth=64,
+        stepping_epochs=40,
+        unrolled_samples=10_000,
+        unrolled_epochs=4,
+        num_test=1000,
+        seeds="0,1,2,3,4",
+        resamples=1000,
+    ),
 }
 
 
@@ -52,23 +87,40 @@ def base_recipe(
     expert: str | None = None,
     model: dict[str, Any] | None = None,
     num_samples: int | None = None,
+    overrides: dict[str, Any] | None = None,
+    supervision: str = "deep",
     **training: Any,
 ) -> Recipe:
-    """The network that every experiment varies: small, told the terminal error, cloning controls and states.
+    """The network that every experiment varies: small, told the terminal error, trained after every refinement.
 
-    `model` are settings of the network that differ from its size's, `training` options of :func:`trc.train` that differ
-    from the base's; `num_samples` is the preset's by default, and the expert the problem's teacher.
+    `model` are settings of the network that differ from its size's, `overrides` those of the problem that it is trained
+    on, `training` options of :func:`trc.train` that differ from the base's; `num_samples` is the preset's by default,
+    and the expert the optimum's. With ``supervision="unrolled"`` it is the network that the guides train, whose latents
+    go on, and whose expert is the problem's teacher.
     """
     chosen = settings(preset)
-    base = {"epochs": chosen.epochs, "batch_size": chosen.batch_size, "warmup": chosen.warmup}
-    base |= {"learning_rate": RATE, "state_weight": 10.0}
+    if supervision == "unrolled":
+        base = UNROLLED | {"epochs": chosen.unrolled_epochs}
+        usual, samples, own = PROBLEMS.find(problem).teacher, chosen.unrolled_samples, {"carry_latents": True}
+        if preset == "smoke":  # the first step of a warm-up has the rate 0, and would be the only one
+            base["warmup"] = 0.0
+    else:
+        base = BASE | {"epochs": chosen.epochs, "most_depth": chosen.most_depth}
+        if FEEDBACKS.find(feedback).steps:
+            base |= STEPPING | {"epochs": chosen.stepping_epochs}
+            base["most_depth"] = min(base["most_depth"], chosen.most_depth)
+        if size == "feedforward":
+            base |= PLAIN
+        usual, samples, own = "ilqr", chosen.num_samples, {}
+    own = {} if size == "feedforward" else own
     return Recipe(
         problem=problem,
         size=size,
         feedback=feedback,
-        expert=expert or PROBLEMS.find(problem).teacher,
-        num_samples=chosen.num_samples if num_samples is None else num_samples,
+        expert=expert or usual,
+        num_samples=samples if num_samples is None else num_samples,
         seed=seed,
-        model=model or {},
+        overrides=overrides or {},
+        model=own | (model or {}),
         training=base | training,
     )

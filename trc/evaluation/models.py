@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ def propose(
     target: Tensor,
     iterations: int | None = None,
     dynamics_fn: Dynamics | None = None,
+    **how: Any,
 ) -> Tensor:
     """All iterates ``[B, K+1, T, m]`` that a model proposes for `initial` and `target` states ``[B, n]``.
 
@@ -36,20 +38,30 @@ def propose(
         Refinements; as many as the model was made for by default.
     dynamics_fn : callable, optional
         For the feedback, in place of the model's own problem.
+    **how
+        Where it begins and what it is held to, see :meth:`trc.ControlNetwork.forward`. An instance that leaves early
+        keeps its last iterate.
     """
     check_network(model)
     for states, what in ((initial, "initial states"), (target, "target states")):
         check_tensor(states, (None, model.config.state_dim), what)
     was_training, place = model.training, next(model.parameters())
     model.eval()
-    options = {"return_all_iterations": True, "iterations": iterations, "dynamics_fn": dynamics_fn}
+    options = {"return_all_iterations": True, "iterations": iterations, "dynamics_fn": dynamics_fn} | how
     try:
         count = max(1, math.ceil(len(initial) / CHUNK))
         chunks = zip(initial.to(place).chunk(count), target.to(place).chunk(count), strict=True)
         iterates = [model(*chunk, **options)["all_controls"] for chunk in chunks]
     finally:
         model.train(was_training)
-    return torch.cat(iterates).to(initial)
+    own = model.config.num_outer_cycles
+    count = 1 + (own if iterations is None or own == 0 else iterations)
+    return torch.cat([_lengthened(one, count) for one in iterates]).to(initial)
+
+
+def _lengthened(iterates: Tensor, count: int) -> Tensor:
+    """Iterates ``[B, K+1, T, m]``, the last of them again and again until there are `count`."""
+    return torch.cat((iterates, iterates[:, -1:].expand(-1, count - iterates.shape[1], -1, -1)), 1)
 
 
 def judge_iterates(

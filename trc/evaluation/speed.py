@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..common.checks import check_count
 from ..common.parallel import single_thread
-from ..model import ControlNetwork
+from ..model import FEEDBACKS, ControlNetwork, TinyRecursiveControl
+from ..model.feedback import Observation
 from ..problems import Problem
 
 
@@ -56,11 +57,27 @@ def count_flops(model: ControlNetwork) -> int:
     The simulator's work is not counted, nor is what goes on between linear layers and other matrix products.
     """
     parameter, config = next(model.parameters()), model.config
-    states = parameter.new_zeros(2, config.state_dim)  # two, since one kind of feedback shows another instance's error
+    states = parameter.new_zeros(1, config.state_dim)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
-        model(states, states, dynamics_fn=lambda initial, controls: initial)
-    return counter.get_total_flops() // 2
+        if isinstance(model, TinyRecursiveControl):
+            _think(model, states)
+        else:
+            model(states, states)
+    return counter.get_total_flops()
+
+
+def _think(model: TinyRecursiveControl, states: Tensor) -> None:
+    """All refinements of one instance ``[1, n]``, told of nothing but zeros."""
+    config, told = model.config, FEEDBACKS[model.config.feedback]
+    z_0 = model.encode_state(model.scaled_inputs(states, states, None))
+    controls, latents = model.first_guess(z_0), model.first_latents(z_0)
+    nothing = None
+    if model.uses_feedback:
+        features = states.new_zeros(1, told.size(config.state_dim, config.control_dim, config.control_horizon))
+        nothing = Observation(states, states, features, torch.zeros_like(controls) if told.steps else None)
+    for _ in range(config.num_outer_cycles):
+        latents, controls = model.refinement(z_0, latents, controls, nothing)
 
 
 def kept_bytes(model: ControlNetwork, initial: Tensor, target: Tensor, *, last: bool = False) -> int:

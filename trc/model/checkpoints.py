@@ -79,7 +79,8 @@ def load_model(path: str | Path, problem: Problem | None = None) -> ControlNetwo
     header, tensors = _read_checkpoint(path)
     with readable(path, *_UNREADABLE):
         kind, network = NETWORKS[header.get("network", "trc")]  # the first files didn't say
-        config = kind.from_dict(header["config"])
+        unsaid = {"carry_latents": True} if kind is ModelConfig else {}  # by the first files
+        config = kind.from_dict(unsaid | header["config"])
         made_for = header["problem"]
         if problem is None and made_for is not None and made_for["name"] in PROBLEMS:
             problem = make_problem(made_for["name"], **made_for["settings"])

@@ -44,7 +44,7 @@ TWO_LEVELS: dict[str, dict[str, int]] = {
 }
 
 #: What the blocks of the Tiny Recursive Model do otherwise. Source: Jolicoeur-Martineau (2025).
-TRM_STYLE: dict[str, Any] = {"use_two_level": True, "learnable_initial_latents": False}
+TRM_STYLE: dict[str, Any] = {"use_two_level": True, "learnable_initial_latents": False, "carry_latents": True}
 TRM_STYLE |= {"feedforward": "swiglu", "expansion": 4, "norm": "rms", "norm_first": False}
 
 
@@ -140,8 +140,8 @@ class ModelConfig(NetworkConfig):
     learnable_initial_latents : bool
         Whether ``z_H`` and ``z_L`` start from parameters or from fixed random numbers.
     carry_latents : bool
-        Whether a refinement goes on from the latents of the one before, or from those that the first began with, so
-        that nothing but the controls is remembered.
+        Whether a refinement goes on from the latents of the one before; or from those that the first began with, so
+        that nothing but the controls is remembered, and there is nothing to count with.
     use_gradient_truncation : bool
         Cut the graph between refinements, so that each iterate's loss reaches its own cycle alone.
     reasoning : {"attention", "mlp"}
@@ -169,7 +169,7 @@ class ModelConfig(NetworkConfig):
     use_two_level: bool = False
     L_cycles: int = 4
     learnable_initial_latents: bool = True
-    carry_latents: bool = True
+    carry_latents: bool = False
     use_gradient_truncation: bool = False
     reasoning: str = "attention"
     feedforward: str = "silu"

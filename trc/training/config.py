@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..common.checks import check_choice, check_count, check_real, check_seed, from_settings, settle
+from ..common.checks import check_choice, check_count, check_kind, check_real, check_seed, from_settings, settle
 from ..common.registry import Registry
 from .schedules import SCHEDULES
 
@@ -57,6 +57,9 @@ class TrainingConfig:
         Of the loss in the gap: weights of its two terms, and the gap below which nothing more is to be gained.
     least_depth, most_depth : int
         Of deep supervision: how often an instance is refined, at random.
+    mixed_ages : bool
+        Of deep supervision: whether each instance that is done is followed by the next one at once, so that a batch
+        holds instances of all ages; or a whole batch begins together and ends together.
     start_noise : float
         Of deep supervision: share of the instances that begin elsewhere than at the first guess.
     average : float
@@ -92,6 +95,7 @@ class TrainingConfig:
     gap_floor: float = 1e-4
     least_depth: int = 2
     most_depth: int = 64
+    mixed_ages: bool = True
     start_noise: float = 0.5
     average: float = 0.999
     state_weight: float = 0.0
@@ -116,6 +120,7 @@ class TrainingConfig:
             check_real(getattr(self, name), name, positive=True)
         for name in ("weight_decay", "state_weight", "process_weight", "value_weight", "controls_weight", "gap_weight"):
             check_real(getattr(self, name), name, minimum=0)
+        check_kind(self.mixed_ages, bool, "mixed_ages", "say True or False")
         if not 0 <= check_real(self.warmup, "warmup") < 1:
             raise ValueError(f"warmup must be a share of the steps from 0 to below 1, got {self.warmup}.")
         if not 0 <= check_real(self.start_noise, "start_noise") <= 1:

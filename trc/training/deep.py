@@ -52,7 +52,8 @@ class Deep(Objective):
         controls, latents = None, None
         while True:
             going = left > 0
-            fresh = waiting[: slots - int(going.sum())]
+            free = slots - int(going.sum()) if self.config.mixed_ages or not going.any() else 0
+            fresh = waiting[:free]
             waiting = waiting[len(fresh) :]
             rows, left = torch.cat((rows[going], fresh)), torch.cat((left[going], self.depths(len(fresh), generator)))
             if 2 * len(rows) < slots:
@@ -88,9 +89,13 @@ class Deep(Objective):
         return self.loss_of(output, *batch)
 
     def depths(self, count: int, generator: torch.Generator) -> Tensor:
-        """How often instances are refined before they are done: whole numbers ``[count]``, their logarithms uniform."""
+        """How often instances are refined before they are done: whole numbers ``[count]``, their logarithms uniform.
+
+        Those that begin together are all refined as often.
+        """
         least, most = self.config.least_depth, self.config.most_depth
-        return (least * ((most + 1) / least) ** torch.rand(count, generator=generator)).long()
+        drawn = torch.rand(count if self.config.mixed_ages else 1, generator=generator).expand(count)
+        return (least * ((most + 1) / least) ** drawn).long()
 
     def elsewhere(self, guess: Tensor, generator: torch.Generator) -> Tensor:
         """First guesses ``[B, T, m]``, some of them put elsewhere: perturbed, another instance's, or random controls.
