@@ -35,7 +35,7 @@ class Experiment:
     `name` is the notebook's and that of the folder in ``results/``, `preset` ``"smoke"`` or ``"paper"``. `seeds`, like
     ``"0,1,2"``, are `own_seeds` or else the preset's where none are given. `jobs` models are trained at a time; the
     numbers don't depend on it. `results_dir` takes the place of ``results`` or, for a trial, of ``_build/smoke``.
-    `keys` name the parts of a variant's key; `base` is what all its variants change in the base recipe. A
+    `keys` name the parts of a variant's key; `supervision` is that of its base recipe, ``"deep"`` for the book's own. A
     ``ValueError`` if something makes no sense, an ``OSError`` if the folder can't be written.
     """
 
@@ -50,13 +50,13 @@ class Experiment:
         keys: Sequence[str] = ("variant",),
         own_seeds: str = "",
         problems: Sequence[str] = PAPER_PROBLEMS,
-        base: Mapping[str, Any] | None = None,
+        supervision: str = "unrolled",
     ) -> None:
         torch.set_num_threads(1)  # of the notebook's own process: sums are added in the same order everywhere
         self.name, self.preset, self.jobs = name, preset, check_count(jobs, "jobs")
         self.settings: Preset = settings(preset)
         self.seeds = parse_seeds(seeds, own_seeds or self.settings.seeds)
-        self.keys, self.problems, self.base = tuple(keys), tuple(problems), dict(base or {})
+        self.keys, self.problems, self.supervision = tuple(keys), tuple(problems), supervision
         #: What was trained, by (problem, *variant, seed): the networks, what was asked for, and their losses by epoch.
         self.models: dict[Key, ControlNetwork] = {}
         self.recipes: dict[Key, Recipe] = {}
@@ -78,16 +78,14 @@ class Experiment:
         :func:`trc.artifact.presets.base_recipe`. Returned are all networks of the experiment so far, by
         ``(problem, *variant, seed)``.
         """
-        asked: dict[Key, Recipe] = {}
+        asked, asks = {}, {"supervision": self.supervision}
         for problem in problems or self.problems:
             for variant, changes in (variants(problem) if callable(variants) else variants).items():
                 parts = as_key(variant)
                 if len(parts) != len(self.keys):
                     raise ValueError(f"a variant of {self.name} is named by {', '.join(self.keys)}, got {variant!r}.")
                 for seed in self.seeds:
-                    asked[(problem, *parts, seed)] = base_recipe(
-                        problem, self.preset, seed, **self.base | dict(changes)
-                    )
+                    asked[(problem, *parts, seed)] = base_recipe(problem, self.preset, seed, **asks | dict(changes))
         made = train_all(list(asked.values()), models_folder(), jobs=self.jobs)
         for (key, recipe), (model, record) in zip(asked.items(), made, strict=True):
             self.models[key], self.recipes[key], self.histories[key] = model, recipe, record["history"]

@@ -20,25 +20,30 @@ STEPPING: dict[str, Any] = {"gap_floor": 1e-6, "most_depth": 8}
 #: What is different for a plain network, which has nothing to refine.
 PLAIN: dict[str, Any] = {"supervision": "unrolled", "loss": "gap", "average": 0.999}
 
+#: The learning rate of unrolled networks, and of those that are wider than the small one.
+RATE, WIDE_RATE = 5e-3, 2.5e-3
+
 #: How networks are trained that the book holds against them, as the guides do: one loss through all refinements, a few
 #: epochs, a larger loss for what moves the states.
-UNROLLED: dict[str, Any] = {"supervision": "unrolled", "loss": "cloning", "average": 0.0, "batch_size": 64}
-UNROLLED |= {"learning_rate": 5e-3, "warmup": 0.1, "state_weight": 10.0}
-
-#: The learning rate of unrolled networks that are wider than the small one.
-WIDE_RATE = 2.5e-3
+UNROLLED: dict[str, Any] = {"supervision": "unrolled", "loss": "cloning", "average": 0.0}
+UNROLLED |= {"learning_rate": RATE, "state_weight": 10.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Size of an experiment: of the training, of each evaluation set at most, seeds, and resamples of the bootstrap."""
+    """Size of an experiment: of the training, of each evaluation set at most, seeds, and resamples of the bootstrap.
+
+    The first four are of unrolled training; those of the base follow.
+    """
 
     num_samples: int
     epochs: int
+    batch_size: int = 64
+    warmup: float = 0.1  # share of the steps in which the learning rate rises
+    base_samples: int
+    base_epochs: int
+    stepping_epochs: int  # of the base where the simulator proposes steps
     most_depth: int
-    stepping_epochs: int  # where the simulator proposes steps
-    unrolled_samples: int
-    unrolled_epochs: int
     num_test: int
     seeds: str
     resamples: int
@@ -46,24 +51,26 @@ class Preset:
 
 #: ``smoke`` shows that everything runs, ``paper`` gives the numbers of the book.
 PRESETS = {
+    # One step an epoch; the first step of a warm-up has the rate 0 and would train nothing.
     "smoke": Preset(
         num_samples=32,
         epochs=1,
-        most_depth=4,
+        warmup=0.0,
+        base_samples=32,
+        base_epochs=1,
         stepping_epochs=1,
-        unrolled_samples=32,
-        unrolled_epochs=1,
+        most_depth=4,
         num_test=16,
         seeds="0,1",
         resamples=10,
     ),
     "paper": Preset(
-        num_samples=20_000,
-        epochs=16,
+        num_samples=10_000,
+        epochs=4,
+        base_samples=80_000,
+        base_epochs=2,
+        stepping_epochs=5,
         most_depth=64,
-        stepping_epochs=40,
-        unrolled_samples=10_000,
-        unrolled_epochs=4,
         num_test=1000,
         seeds="0,1,2,3,4",
         resamples=1000,
@@ -100,18 +107,16 @@ def base_recipe(
     """
     chosen = settings(preset)
     if supervision == "unrolled":
-        base = UNROLLED | {"epochs": chosen.unrolled_epochs}
-        usual, samples, own = PROBLEMS.find(problem).teacher, chosen.unrolled_samples, {"carry_latents": True}
-        if preset == "smoke":  # the first step of a warm-up has the rate 0, and would be the only one
-            base["warmup"] = 0.0
+        base = UNROLLED | {name: getattr(chosen, name) for name in ("epochs", "batch_size", "warmup")}
+        usual, samples, own = PROBLEMS.find(problem).teacher, chosen.num_samples, {"carry_latents": True}
     else:
-        base = BASE | {"epochs": chosen.epochs, "most_depth": chosen.most_depth}
+        base = BASE | {"epochs": chosen.base_epochs, "most_depth": chosen.most_depth}
         if FEEDBACKS.find(feedback).steps:
             base |= STEPPING | {"epochs": chosen.stepping_epochs}
             base["most_depth"] = min(base["most_depth"], chosen.most_depth)
         if size == "feedforward":
             base |= PLAIN
-        usual, samples, own = "ilqr", chosen.num_samples, {}
+        usual, samples, own = "ilqr", chosen.base_samples, {}
     own = {} if size == "feedforward" else own
     return Recipe(
         problem=problem,
