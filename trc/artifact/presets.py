@@ -14,8 +14,8 @@ PAPER_PROBLEMS = ("double_integrator", "van_der_pol")
 #: How every network of the book's base is trained; and what is different where the simulator proposes steps, since a
 #: few of those are enough.
 BASE: dict[str, Any] = {"supervision": "deep", "batch_size": 128, "learning_rate": 1e-3, "warmup": 0.02}
-BASE |= {"gap_weight": 0.05, "gap_floor": 1e-5}
-STEPPING: dict[str, Any] = {"gap_floor": 1e-6, "most_depth": 8}
+BASE |= {"gap_weight": 0.01, "gap_floor": 1e-5}
+STEPPING: dict[str, Any] = {"gap_weight": 0.05, "gap_floor": 1e-6, "most_depth": 8}
 
 #: What is different for a plain network, which has nothing to refine.
 PLAIN: dict[str, Any] = {"supervision": "unrolled", "loss": "gap", "average": 0.999}
@@ -70,7 +70,7 @@ PRESETS = {
         base_samples=80_000,
         base_epochs=2,
         stepping_epochs=5,
-        most_depth=64,
+        most_depth=128,
         num_test=1000,
         seeds="0,1,2,3,4",
         resamples=1000,
