@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 import trc
-from trc.model.checkpoints import read_training_record
+from trc.model.checkpoints import read_tensors, read_training_record, write_tensors
 
 
 @pytest.fixture(params=[{}, {"use_two_level": True}, {"use_two_level": True, "learnable_initial_latents": False}])
@@ -41,6 +41,17 @@ def test_same_model_is_saved_as_the_same_bytes(tmp_path, model):
     paths = [trc.save_model(model, tmp_path / name, training={"b": 1, "a": [2]}) for name in ("a", "b")]
     again = trc.save_model(trc.load_model(paths[0]), tmp_path / "c", training={"a": [2], "b": 1})
     assert len({path.read_bytes() for path in (*paths, again)}) == 1
+
+
+def test_first_files_did_not_say_that_their_latents_go_on(tmp_path, double_integrator):
+    model = trc.TinyRecursiveControl.create_small(problem=double_integrator, carry_latents=True, seed=0)
+    path = trc.save_model(model, tmp_path / "old.safetensors")
+    header, tensors = read_tensors(path)
+    del header["config"]["carry_latents"]
+    write_tensors(path, header, tensors)
+    assert trc.load_model(path).config == model.config
+    other = trc.save_model(trc.TinyRecursiveControl.create_small(seed=0), tmp_path / "new.safetensors")
+    assert not trc.load_model(other).config.carry_latents
 
 
 def test_training_record_is_kept(tmp_path, model):

@@ -50,6 +50,21 @@ def test_each_instance_lives_once_and_at_most_as_long_as_it_was_given(monkeypatc
     assert [p.progress for p in portions] == sorted(p.progress for p in portions)
 
 
+def test_batch_of_one_age_begins_and_ends_together(monkeypatch, double_integrator, tensors):
+    batches, refine = [], Deep.refine
+
+    def note(self, z_0, latents, controls, batch):
+        batches.append({tuple(row.tolist()) for row in batch[0]})
+        return refine(self, z_0, latents, controls, batch)
+
+    monkeypatch.setattr(Deep, "refine", note)
+    list(objective(double_integrator, most_depth=5, mixed_ages=False).epoch(tensors, generator()))
+    distinct = [batch for i, batch in enumerate(batches) if i == 0 or batch != batches[i - 1]]
+    assert [len(batch) for batch in distinct] == [8] * 5
+    assert not any(one & other for i, one in enumerate(distinct) for other in distinct[:i])
+    assert all(2 <= batches.count(batch) <= 5 for batch in distinct)
+
+
 def test_depths_are_uniform_in_their_logarithm(double_integrator):
     drawn = objective(double_integrator, least_depth=2, most_depth=31).depths(40_000, generator())
     assert set(drawn.tolist()) == set(range(2, 32))

@@ -11,9 +11,9 @@ from ..problems import Problem, check_instances
 from ..simulation import costate, rollout_cost
 from .ilqr import start_controls
 
-#: By which share of its range the control of steepest slope is first pushed; what a step that brings nothing is
-#: multiplied by, and how often.
-FIRST_PUSH, SHORTER, TRIALS = 0.1, 0.25, 8
+#: By which share of its range the control of steepest slope is first pushed; what a step that is too dear is multiplied
+#: by, and how often; and how many of the last costs a step may not be dearer than all of.
+FIRST_PUSH, SHORTER, TRIALS, REMEMBERED = 0.1, 0.25, 8, 10
 
 #: Of Adam: how much of the averages of the gradient and of its square a step leaves, and what no root is below.
 KEPT, KEPT_SQUARE, LEAST_ROOT = 0.9, 0.999, 1e-8
@@ -22,7 +22,7 @@ KEPT, KEPT_SQUARE, LEAST_ROOT = 0.9, 0.999, 1e-8
 class Descent(NamedTuple):
     """Where a descent came, step by step, and what that took."""
 
-    controls: Tensor  #: [B, T, m], the last
+    controls: Tensor  #: [B, T, m], the cheapest
     costs: Tensor  #: [B, K+1], of the first controls and after each of K steps, the lowest so far
     rollouts: Tensor  #: [B, K+1], simulations up to there
     adjoints: Tensor  #: [B, K+1], passes backwards through one
@@ -32,19 +32,20 @@ class Descent(NamedTuple):
 def projected_gradient(
     problem: Problem, initial: Tensor, target: Tensor, *, start: str | Tensor = "zero", steps: int = 100
 ) -> Descent:
-    """Down the slope and back within the bounds, each step as long as the last two gradients suggest, and no rise.
+    """Down the slope and back within the bounds, each step as long as the last two gradients suggest.
 
-    A step is shortened until the cost falls. All in float64; `start` is as for :func:`trc.ilqr`. Source: Barzilai and
-    Borwein (1988); Birgin, Martínez and Raydan (2000) for the bounds.
+    A step is shortened until it costs less than the dearest of the last few. All in float64; `start` is as for
+    :func:`trc.ilqr`. Sources: Barzilai and Borwein (1988); Birgin, Martínez and Raydan (2000).
     """
     initial, target, controls, half = _begin(problem, initial, target, start, steps)
     told = costate(problem, initial, controls, target)
     cost, slope = told.cost, told.gradient * half
     steepest = slope.abs().amax((1, 2)).clamp_min(torch.finfo(slope.dtype).tiny)
     length = 2 * FIRST_PUSH / steepest
-    costs, rollouts = [cost], [torch.ones_like(cost)]
+    best, costs, rollouts, taken = controls, [cost], [torch.ones_like(cost)], [cost]
     for _ in range(steps):
-        spent = torch.ones_like(cost)  # of the gradient at the next controls
+        limit = torch.stack(taken[-REMEMBERED:]).amax(0)
+        spent = torch.zeros_like(cost)  # the gradient at what is taken needs no simulation of its own
         rest = torch.arange(len(cost), device=cost.device)
         new, found = controls.clone(), cost.clone()
         size = length.clone()
@@ -52,7 +53,7 @@ def projected_gradient(
             tried = problem.clip(controls[rest] - (size[rest, None, None] * slope[rest]) * half)
             trial = rollout_cost(problem, initial[rest], tried, target[rest])
             spent[rest] += 1
-            won = trial < cost[rest]
+            won = trial < limit[rest]
             new[rest[won]], found[rest[won]] = tried[won], trial[won]
             rest = rest[~won]
             size[rest] *= SHORTER
@@ -62,12 +63,14 @@ def projected_gradient(
         slope = costate(problem, initial, new, target).gradient * half
         bend = (move * (slope - before)).sum((1, 2))
         suggested = move.square().sum((1, 2)) / bend.clamp_min(torch.finfo(bend.dtype).tiny)
-        length = torch.where((bend > 0) & (found < cost), suggested, size)
+        length = torch.where((bend > 0) & (move != 0).flatten(1).any(1), suggested, size)
         controls, cost = new, found
-        costs.append(cost)
+        best = torch.where((cost < costs[-1])[:, None, None], controls, best)
+        taken.append(cost)
+        costs.append(torch.minimum(cost, costs[-1]))
         rollouts.append(rollouts[-1] + spent)
     adjoints = torch.arange(1, steps + 2, dtype=cost.dtype, device=cost.device).expand(len(cost), -1)
-    return Descent(controls, torch.stack(costs, 1), torch.stack(rollouts, 1), adjoints)
+    return Descent(best, torch.stack(costs, 1), torch.stack(rollouts, 1), adjoints)
 
 
 @values_only
