@@ -78,14 +78,15 @@ class Experiment:
         :func:`trc.artifact.presets.base_recipe`. Returned are all networks of the experiment so far, by
         ``(problem, *variant, seed)``.
         """
-        asked, asks = {}, {"supervision": self.supervision}
+        asked: dict[Key, Recipe] = {}
+        base = {"supervision": self.supervision}
         for problem in problems or self.problems:
             for variant, changes in (variants(problem) if callable(variants) else variants).items():
                 parts = as_key(variant)
                 if len(parts) != len(self.keys):
                     raise ValueError(f"a variant of {self.name} is named by {', '.join(self.keys)}, got {variant!r}.")
                 for seed in self.seeds:
-                    asked[(problem, *parts, seed)] = base_recipe(problem, self.preset, seed, **asks | dict(changes))
+                    asked[(problem, *parts, seed)] = base_recipe(problem, self.preset, seed, **base | dict(changes))
         made = train_all(list(asked.values()), models_folder(), jobs=self.jobs)
         for (key, recipe), (model, record) in zip(asked.items(), made, strict=True):
             self.models[key], self.recipes[key], self.histories[key] = model, recipe, record["history"]

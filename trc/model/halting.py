@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.checks import check_choice
+from .feedback import FARTHEST, LOG_SCALE
 from .layers import perceptron, seeded
 from .network import TinyRecursiveControl
 
@@ -15,14 +16,8 @@ from .network import TinyRecursiveControl
 #: going on are each worth (Q); or what going on would gain. And how many numbers that is.
 HALTINGS = {"act": 1, "q": 2, "gain": 1}
 
-#: Width of a head's hidden layer, and what logarithms are divided by.
-WIDTH, LOG_SCALE = 64, 5.0
-
-#: Changes and costs below this are none.
-NOTHING = 1e-12
-
-#: How many scales off a terminal error may be.
-FARTHEST = 10.0
+#: Width of a head's hidden layer; and changes and costs below which there are none.
+WIDTH, NOTHING = 64, 1e-12
 
 
 class HaltingHead(nn.Module):
