@@ -24,9 +24,17 @@ assert not {"torch", "trc"} & set(sys.modules)
 print(json.dumps(found))
 """
 
-TRM = {"use_two_level": True, "feedforward": "swiglu", "expansion": 4, "norm": "rms", "norm_first": False}
+TRM = {
+    "use_two_level": True,
+    "carry_latents": True,
+    "feedforward": "swiglu",
+    "expansion": 4,
+    "norm": "rms",
+    "norm_first": False,
+}
 NETWORKS = {
     "double_integrator": {},
+    "latents that go on": {"carry_latents": True},
     "van_der_pol": {"horizon": 5},
     "two levels, no feedback": {"use_two_level": True, "feedback": "none"},
     "as the Tiny Recursive Model, whole sequences": TRM | {"decoder": "full"},

@@ -59,6 +59,7 @@ def _settings(model: TinyRecursiveControl, feedback: bool) -> list[str]:
         "ATTENTION, SWIGLU": (config.reasoning == "attention", config.feedforward == "swiglu"),
         "RMS, NORM_FIRST": (config.norm == "rms", config.norm_first),
         "TWO_LEVELS, RESIDUAL, FEEDBACK": (config.use_two_level, config.decoder == "residual", feedback),
+        "CARRIED": config.carry_latents,
         "ROOT": torch.finfo(torch.float32).eps,
     }
     name = "a network" if model.problem is None else f"a network for {model.problem.name}"

@@ -21,6 +21,7 @@ STATE_SCALE, TIME_SCALE = (1.0, 1.0), 1.0
 D, HIDDEN, HEADS, BLOCKS, EXPANDED = 64, 128, 2, 2, 128  # widths, attention heads, reasoning blocks
 ITERATIONS, CYCLES = 3, 3  # refinements, and passes through the blocks in each
 ATTENTION, SWIGLU, RMS, NORM_FIRST, TWO_LEVELS, RESIDUAL, FEEDBACK = True, False, False, True, False, True, True
+CARRIED = False  # whether a refinement goes on from the latents of the one before
 ROOT = float(np.finfo(np.float32).eps)  # what RMSNorm adds
 
 

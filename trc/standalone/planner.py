@@ -10,6 +10,7 @@ from .network import (
     BLOCK,
     BLOCKS,
     BLOCKS_AT,
+    CARRIED,
     CONTROL_HIGH,
     CONTROL_LOW,
     CYCLES,
@@ -110,9 +111,11 @@ def plan(w, initial, target, time, iterations, controls):
     tokens[0] = z
     perceptron(w, FIRST_CONTROLS, z, decoded, hidden)
     within_bounds(decoded, controls)
-    if TWO_LEVELS:
-        z[:], z_low[:] = w[LATENTS : LATENTS + D], w[LATENTS + D : LATENTS + 2 * D]
-    for _ in range(iterations):
+    for k in range(iterations):
+        if k == 0 or not CARRIED:
+            z[:] = w[LATENTS : LATENTS + D] if TWO_LEVELS else tokens[0]
+            if TWO_LEVELS:
+                z_low[:] = w[LATENTS + D : LATENTS + 2 * D]
         for t in range(T):
             for i in range(M):
                 low, high = np.float32(CONTROL_LOW[i]), np.float32(CONTROL_HIGH[i])
