@@ -27,7 +27,7 @@ def make(tmp_path, monkeypatch):
 def test_recipe_takes_what_differs_from_the_base_and_nothing_else():
     base = base_recipe("van_der_pol", "paper", 3)
     changed = base_recipe("van_der_pol", "paper", 3, num_samples=100, learning_rate=2e-3, model={"num_blocks": 1})
-    assert (base.num_samples, changed.num_samples) == (80_000, 100)
+    assert (base.num_samples, changed.num_samples) == (16_000, 100)
     assert changed.training == base.training | {"learning_rate": 2e-3}
     assert (base.expert, changed.seed, changed.model) == ("ilqr", 3, {"num_blocks": 1})
 

@@ -43,6 +43,7 @@ class Preset:
     base_samples: int
     base_epochs: int
     stepping_epochs: int  # of the base where the simulator proposes steps
+    plain_epochs: int  # of a plain network, which makes a step an instance and not one a refinement
     most_depth: int
     num_test: int
     seeds: str
@@ -59,6 +60,7 @@ PRESETS = {
         base_samples=32,
         base_epochs=1,
         stepping_epochs=1,
+        plain_epochs=1,
         most_depth=4,
         num_test=16,
         seeds="0,1",
@@ -67,9 +69,10 @@ PRESETS = {
     "paper": Preset(
         num_samples=10_000,
         epochs=4,
-        base_samples=80_000,
-        base_epochs=2,
-        stepping_epochs=5,
+        base_samples=16_000,
+        base_epochs=3,
+        stepping_epochs=16,
+        plain_epochs=80,
         most_depth=128,
         num_test=1000,
         seeds="0,1,2,3,4",
@@ -115,7 +118,7 @@ def base_recipe(
             base |= STEPPING | {"epochs": chosen.stepping_epochs}
             base["most_depth"] = min(base["most_depth"], chosen.most_depth)
         if size == "feedforward":
-            base |= PLAIN
+            base |= PLAIN | {"epochs": chosen.plain_epochs}
         usual, samples, own = "ilqr", chosen.base_samples, {}
     own = {} if size == "feedforward" else own
     return Recipe(

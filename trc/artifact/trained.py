@@ -25,7 +25,7 @@ from ..training import TrainingConfig, train
 
 #: Raised by hand when a change of the library changes the numbers that a training or an expert gives; the golden test
 #: says when. What was kept under another number is made anew.
-NUMERICS = 2
+NUMERICS = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,7 +96,7 @@ class TrainingConfig:
     least_depth: int = 2
     most_depth: int = 64
     mixed_ages: bool = True
-    start_noise: float = 0.5
+    start_noise: float = 0.75
     average: float = 0.999
     state_weight: float = 0.0
     process_weight: float = 0.1

@@ -100,7 +100,7 @@ class Deep(Objective):
     def elsewhere(self, guess: Tensor, generator: torch.Generator) -> Tensor:
         """First guesses ``[B, T, m]``, some of them put elsewhere: perturbed, another instance's, or random controls.
 
-        Half of these are perturbed, by white or by smooth noise of any size, a quarter is another's, a quarter random.
+        A third of these is perturbed, by white or by smooth noise of any size, a sixth is another's, half are random.
         """
         low, high = self.model.control_low, self.model.control_high
         (size, T, m), place = guess.shape, guess
@@ -116,7 +116,7 @@ class Deep(Objective):
         others = guess[torch.randperm(size, generator=generator).to(guess.device)]
         random = low + draw(torch.rand, size, T, m) * (high - low)
         which = draw(torch.rand, size, 1, 1) / max(self.config.start_noise, 1e-9)
-        begun = torch.where(which < 1 / 2, perturbed, torch.where(which < 3 / 4, others, random))
+        begun = torch.where(which < 1 / 3, perturbed, torch.where(which < 1 / 2, others, random))
         return torch.where(which < 1, begun, guess).clamp(low, high)
 
     @torch.no_grad()
