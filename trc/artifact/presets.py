@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common.checks import check_choice
-from ..evaluation import count_flops
-from ..model import FEEDBACKS, FeedForward, TinyRecursiveControl
-from ..problems import PROBLEMS, make_problem
+from ..model import FEEDBACKS
+from ..problems import PROBLEMS
 from .trained import Recipe
 
 #: The problems of the paper; the tests go through all that are registered.
@@ -133,12 +132,3 @@ def base_recipe(
         model=own | (model or {}),
         training=base | training,
     )
-
-
-def opponents(problem: str) -> dict[str, dict[str, Any]]:
-    """What the base is held against: the same network told nothing, and a plain one with as much arithmetic as it."""
-    made = make_problem(problem)
-    flops = count_flops(TinyRecursiveControl.create("small", problem=made))
-    width = FeedForward.create_within(flops // 2, problem=made).config.width
-    plain = {"size": "feedforward", "feedback": "none", "model": {"width": width}}
-    return {"none": {"feedback": "none"}, "plain": plain}
