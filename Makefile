@@ -57,7 +57,7 @@ PAGES := $(call tree,book) _config.yml _toc.yml
 lost = $(filter-out $(wildcard $(strip $(file <$(1)))),$(file <$(1)))
 
 # The experiments of the paper's main text; the others are its ablations.
-HEADLINE := teachers comparison refinement_curves feedback process_weight published_setting iterations size_ablation promises
+HEADLINE := teachers costate comparison test_time outside halting
 CHOSEN := $(if $(ONLY),$(ONLY),$(notdir $(basename $(NOTEBOOKS))))
 # A stamp says that an experiment is done: again only if its notebook or the library has changed.
 DONE := _build/done/$(PRESET)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from accuracy import measure_accuracy
 from ipopt import PROBLEMS, VARIATIONS, compare
 from model import loss_races, network_races, single_races
 from plain import step_by_step
@@ -213,6 +214,9 @@ def main() -> None:
     write_table(first, folder / "first.csv")
     memory = measure_memory()
     print(memory.to_string(index=False, float_format="{:.1f}".format))
+    accuracy = measure_accuracy(options.repeats)
+    print(accuracy.to_string(index=False, float_format="{:.3g}".format))
+    write_table(accuracy, folder / "accuracy.csv")
     agreement = measure_agreement(INSTANCES)
     print(agreement.to_string(index=False, float_format="{:.1e}".format))
     parameters = vars(options) | {"seed": SEED, "instances": INSTANCES, "threads": 1}

@@ -60,13 +60,18 @@ def plainly(call: Callable[[], object]) -> Callable[[], object]:
 
 
 def standalone(model: trc.TinyRecursiveControl, initial: Tensor, target: Tensor) -> Callable[[], object]:
+    """A plan of the planner that needs no torch."""
+    return partial(planner(model), initial[0].numpy(), target[0].numpy())
+
+
+def planner(model: trc.TinyRecursiveControl) -> Callable[..., object]:
     """The planner that ``trc export --standalone`` writes."""
     folder = Path(tempfile.mkdtemp())
     export_standalone(model, folder)
     made = importlib.util.spec_from_file_location("planner", folder / "planner.py")
     module = importlib.util.module_from_spec(made)
     made.loader.exec_module(module)
-    return partial(module.Planner(), initial[0].numpy(), target[0].numpy())
+    return module.Planner()
 
 
 def loss_races() -> Iterator[Race]:

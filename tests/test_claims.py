@@ -130,6 +130,7 @@ def test_several_rows_become_one_number_and_times_that_no_manifest_records_can_b
     assert Number(table="tiny/runs", row="a", take="max").value(root) == 1.0
     assert Number(table="tiny/runs", row="a", take="mean").value(root) == 0.625
     assert Number(table="tiny/runs", row="* gap", take="min").value(root) == 0.25
+    assert Number(table="tiny/runs", row="a", take="median").value(root) == 0.625
     (root / "results" / "tiny" / "timings.csv").write_text("what,seconds\n'a b',2\n")
     assert Number(table="tiny/timings", row="*", column="seconds").value(root) == 2
     with pytest.raises(ValueError, match="column 'beauty', fits 1 rows"):
@@ -174,7 +175,7 @@ def test_claim_or_verdict_that_cannot_be_evaluated_or_is_not_borne_out_is_broken
         (claim, with_a(table=5, row="a"), "a-is-better: number a: table must be of type str, got 5"),
         (claim, with_a(table="t", row="a", show="roman 3"), "unknown way to show a number 'roman'; known are number, "),
         (claim, with_a(table="t", row="a", show="percent"), "percent 2"),
-        (claim, with_a(table="t", row="a", take="median"), "unknown way to take several rows 'median'"),
+        (claim, with_a(table="t", row="a", take="sum"), "unknown way to take several rows 'sum'"),
         (promise, {"verdict": "maybe"}, "a-is-small: unknown verdict 'maybe'; known are holds, fails, undecided, open"),
         (promise, {"verdict": "open"}, "a verdict needs an expression in holds, and one that is open the reason in"),
         (promise, {"verdict": "open", "holds": ""}, "the reason in why"),
@@ -207,6 +208,7 @@ def test_file_that_is_no_list_of_claims_is_refused(root, text):
         ({"tolerance": {"gap": "1e-5"}}, "m.safetensors: tolerance of gap must be a"),
         ({"tolerance": {"beauty": 1.0}}, "m.safetensors: unknown metric 'beauty'"),
         ({"tolerance": 5}, "m.safetensors: tolerance must be of type dict"),
+        ({"iterations": "ten"}, "m.safetensors: iterations must be"),
     ],
 )
 def test_bad_checkpoint_is_refused(root, change, message):

@@ -7,7 +7,7 @@ import torch
 import trc
 from trc.artifact import Experiment, experiment
 from trc.artifact.outcomes import join
-from trc.artifact.presets import base_recipe
+from trc.artifact.presets import base_recipe, opponents
 from trc.artifact.trained import train_all
 from trc.evaluation import count_flops
 
@@ -30,6 +30,15 @@ def test_recipe_takes_what_differs_from_the_base_and_nothing_else():
     assert (base.num_samples, changed.num_samples) == (16_000, 100)
     assert changed.training == base.training | {"learning_rate": 2e-3}
     assert (base.expert, changed.seed, changed.model) == ("ilqr", 3, {"num_blocks": 1})
+
+
+def test_opponents_are_told_nothing_and_the_plain_one_has_as_much_arithmetic():
+    problem = trc.make_problem("van_der_pol")
+    found = opponents("van_der_pol")
+    alone, plain = (base_recipe("van_der_pol", "paper", **found[name]).network() for name in ("none", "plain"))
+    assert not alone.uses_feedback and isinstance(plain, trc.FeedForward)
+    base = trc.TinyRecursiveControl.create("small", problem=problem)
+    assert count_flops(plain) == pytest.approx(count_flops(base), rel=0.02)
 
 
 def test_experiment_from_training_to_tables(make, tmp_path):

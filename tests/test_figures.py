@@ -20,7 +20,7 @@ from tidy import PROBLEMS, tables
 from trc.artifact import figures, results
 from trc.artifact.figures import FIGURES
 from trc.artifact.figures.__main__ import main
-from trc.artifact.figures.names import METHODS
+from trc.artifact.figures.names import COMPARED
 from trc.artifact.figures.panels import whiskers
 from trc.artifact.results import Record, read_manifest
 from trc.common.files import sha256
@@ -39,9 +39,7 @@ def root(root, monkeypatch):
     monkeypatch.setattr(results, "source_commit", lambda: ("c0ffee", False))
     for experiment in {entry.experiment for entry in ENTRIES} - {None}:
         whole = tables(experiment).items()
-        halves = {
-            name: table[table["problem"] == table["problem"].iloc[0]] for name, table in whole
-        }  # half the time to draw
+        halves = {name: table[table.iloc[:, 0] == table.iloc[0, 0]] for name, table in whole}  # half the time to draw
         Record(root / "results" / experiment).write(halves, parameters={})
     with patch.dict(FIGURES):
         yield root
@@ -149,8 +147,7 @@ def test_index_is_complete():
 def test_headline_of_the_makefile_is_that_of_the_index():
     (line,) = re.findall(r"^HEADLINE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     wanted = {entry.experiment for entry in ENTRIES if entry.tier == "headline"} - {None}
-    # the teachers' optima are what all are judged by, and the verdicts on what was promised have no figure
-    assert wanted | {"teachers", "promises"} == set(line.split())
+    assert wanted | {"teachers"} == set(line.split())  # the teachers' optima are what all are judged by
 
 
 @each_entry
@@ -181,7 +178,7 @@ def test_missing_results_end_with_status_2_and_the_command_that_makes_them(root,
 
 
 def test_results_without_their_columns_end_with_status_2_and_one_line(root, capsys):
-    Record(root / "results" / "comparison").write({"training": pd.DataFrame({"a": [1]})}, parameters={})
+    Record(root / "results" / "costate").write({"training": pd.DataFrame({"a": [1]})}, parameters={})
     assert main(["fig7_learning"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -219,7 +216,7 @@ def test_one_figure_is_drawn_by_name_or_number(root, by):
 
 def test_style_is_gone_after_drawing(tmp_path):
     before = dict(mpl.rcParams)
-    save_vector(figures.learning(tables("comparison")["training"]), tmp_path / "a")
+    save_vector(figures.learning(tables("costate")["training"]), tmp_path / "a")
     assert dict(mpl.rcParams) == before
 
 
@@ -227,11 +224,11 @@ def test_methods_shows_every_run_and_interval():
     frames = tables("comparison")
     figure = figures.methods(frames["runs"], frames["summary"])
     ax = figure.axes[0]  # double integrator, terminal error
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == [METHODS[m].title for m in reversed(METHODS)]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [COMPARED[m].title for m in reversed(COMPARED)]
     points = [line for line in ax.lines if line.get_marker() == "o"]
     bars = [line for line in ax.lines if line.get_linewidth() == 5]
-    by_colour = {to_hex(METHODS[m].color): i for i, m in enumerate(METHODS)}
-    assert len(points) == len(bars) == len(METHODS)
+    by_colour = {to_hex(COMPARED[m].color): i for i, m in enumerate(COMPARED)}
+    assert len(points) == len(bars) == len(COMPARED)
     for line in points:
         assert list(line.get_xdata()) == [1.0 + by_colour[to_hex(line.get_color())] + s for s in (0, 1)]
     for line in bars:
@@ -240,10 +237,10 @@ def test_methods_shows_every_run_and_interval():
 
 
 def test_learning_shows_the_validation_loss_of_every_seed():
-    figure = figures.learning(tables("comparison")["training"])
-    assert len(figure.axes) == len(PROBLEMS)
+    figure = figures.learning(tables("costate")["training"])
+    assert len(figure.axes) == 2 * len(PROBLEMS)  # two kinds of network
     for ax in figure.axes:
-        assert len(ax.lines) == 4  # two methods, two seeds
+        assert len(ax.lines) == 2  # seeds
         assert {tuple(line.get_ydata()) for line in ax.lines} == {(1, 1 / 2, 1 / 3), (2, 1, 2 / 3)}
         assert all(list(line.get_xdata()) == [1, 2, 3] for line in ax.lines)
     plt.close(figure)
@@ -290,14 +287,14 @@ def test_untrained_shows_a_distribution_a_size_and_start_with_its_mean():
 def test_distance_shows_the_gap_in_percent():
     figure = figures.distance(tables("comparison")["summary"])
     drawn = [list(line.get_ydata()) for line in figure.axes[0].lines]
-    shown = [i for i, name in enumerate(METHODS) if name not in ("random", "zero", "optimum")]
+    shown = [i for i, name in enumerate(COMPARED) if name not in ("random", "zero", "optimum")]
     assert drawn == [[100 * (1.5 + i)] * 3 for i in shown]
     plt.close(figure)
 
 
 def test_comparison_table_has_a_row_for_each_method():
     table = figures.comparison(tables("comparison")["summary"])
-    assert list(table["method"]) == [METHODS[name].title for name in METHODS] * 2
+    assert list(table["method"]) == [COMPARED[name].title for name in COMPARED] * 2
     assert list(table["problem"][table["problem"] != ""]) == ["Double integrator", "Van der Pol"]
     assert table["mean terminal error"][1].split() == "2.50 (2.00 … 3.50)".split()
 
@@ -331,7 +328,7 @@ def seen_by(cone, hex_colour):
 
 @pytest.mark.parametrize("cone", ["protanopia", "deuteranopia"])
 def test_colours_of_the_methods_can_be_told_apart_without_a_cone(cone):
-    colours = {name: seen_by(cone, METHODS[name].color) for name in METHODS}
+    colours = {name: seen_by(cone, COMPARED[name].color) for name in COMPARED}
     close = [(a, b) for a, b in itertools.combinations(colours, 2) if np.linalg.norm(colours[a] - colours[b]) < 0.12]
     assert not close
 

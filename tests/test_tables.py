@@ -31,6 +31,8 @@ def test_number_has_three_significant_digits(value, text):
 
 
 def test_shares_intervals_and_counts_by_hand():
+    assert tables.share(0.0000123).split() == ["0.0012", "%"] and tables.share(0.312).split() == ["31", "%"]
+    assert tables.share(3e-10).split() == "3.0 × 10⁻⁸ %".split()
     assert plain(tables.count(2_604_062)) == "2 604 062"
     assert plain(tables.count(-1234.56, 1)) == "-1 234.6"
     assert plain(tables.percent(-1e-9)) == "0.00 %"

@@ -49,7 +49,7 @@ PROBLEMS = {name: Cart() if name == "cart" else trc.make_problem(name) for name 
 class Ipopt:
     """Solves instances of one problem, which gives the numbers; the program is built once."""
 
-    def __init__(self, problem: trc.Problem) -> None:
+    def __init__(self, problem: trc.Problem, tolerance: float = 1e-9) -> None:
         n, m, T = problem.state_dim, problem.control_dim, problem.horizon
         x, u = casadi.SX.sym("x", n, T + 1), casadi.SX.sym("u", m, T)
         initial, target = casadi.SX.sym("initial", n), casadi.SX.sym("target", n)
@@ -62,7 +62,7 @@ class Ipopt:
         unknowns = casadi.vertcat(casadi.vec(x), casadi.vec(u))
         program = {"x": unknowns, "f": cost, "g": casadi.vertcat(*defects), "p": casadi.vertcat(initial, target)}
         quiet = {"print_time": False, "ipopt.print_level": 0, "ipopt.sb": "yes"}
-        exact = {"ipopt.tol": 1e-9, "ipopt.bound_relax_factor": 0.0}
+        exact = {"ipopt.tol": tolerance, "ipopt.bound_relax_factor": 0.0}
         self.solver = casadi.nlpsol("solver", "ipopt", program, quiet | exact)
         free = np.full(n * (T + 1), np.inf)
         self.low = np.concatenate([-free, np.tile(problem.control_low, T)])

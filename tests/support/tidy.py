@@ -4,7 +4,7 @@ import itertools
 
 import pandas as pd
 
-from trc.artifact.figures.names import METHODS, SETTINGS
+from trc.artifact.figures.names import BEGINNINGS, COMPARED, DESCENTS, RULES, SETTINGS, TELLS, TRAININGS, WAYS
 from trc.artifact.figures.tables import QUESTIONS
 
 PROBLEMS = ("double_integrator", "van_der_pol")
@@ -48,18 +48,15 @@ def spread(rows, middle):
 def comparison():
     """The comparison's: the value says which method and seed it is of."""
     metrics = ("terminal_error_iqm", "cost_iqm", "terminal_error", "success", "gap")
-    seeds = crossed(problem=PROBLEMS, set=SETS, method=METHODS, seed=(0, 1), metric=metrics)
-    totals = crossed(problem=PROBLEMS, set=SETS, method=METHODS, metric=metrics)
+    seeds = crossed(problem=PROBLEMS, set=SETS, method=COMPARED, seed=(0, 1), metric=metrics)
+    totals = crossed(problem=PROBLEMS, set=SETS, method=COMPARED, metric=metrics)
     changes = crossed(problem=PROBLEMS, set=SETS, contrast=QUESTIONS, metric=("gap", "success"))
     unsure = changes["set"] == "wide"
-    networks = {"problem": PROBLEMS, "method": ("cloned", "cloned_feedback")}
-    epochs = crossed(**networks, seed=(0, 1), epoch=range(3), split=("train", "validation"))
-    number = {method: i for i, method in enumerate(METHODS)}
+    number = {method: i for i, method in enumerate(COMPARED)}
     return {
         "runs": seeds.assign(value=1.0 + seeds["method"].map(number) + seeds["seed"]),
         "summary": spread(totals, 1.5 + totals["method"].map(number)),
         "contrasts": changes.assign(value=-0.01, low=-0.02, high=unsure.map({True: 0.005, False: -0.001})),
-        "training": epochs.assign(loss=(epochs["seed"] + 1) / (epochs["epoch"] + 1)),
     }
 
 
@@ -84,10 +81,67 @@ def refinement_curves():
     }
 
 
+def iterated(**columns):
+    """Gaps of three iterates."""
+    return both(crossed(**columns, iterate=(0, 3, 30)), "gap")
+
+
+def costate():
+    """What is told, at which price, and how it is learned."""
+    kinds = ("error", "costate", "newton")
+    curves = crossed(problem=PROBLEMS, method=(*kinds, *DESCENTS), step=range(3))
+    spent = {"rollouts": 1 + curves["step"], "adjoints": curves["step"], "gap": 0.1 / (1 + curves["step"])}
+    epochs = crossed(problem=PROBLEMS, told=("error", "costate"), seed=(0, 1), epoch=range(3))
+    return iterated(problem=PROBLEMS, told=TELLS) | {
+        "at_equal_cost": curves.assign(**spent),
+        "training": epochs.assign(loss=(epochs["seed"] + 1) / (epochs["epoch"] + 1)),
+    }
+
+
+def test_time():
+    """Starts, rates and disturbances of networks of two kinds."""
+    networks = {"problem": PROBLEMS, "told": ("error", "costate")}
+    curves = {"seed": (0, 1), "iterate": (0, 3, 30)}
+    starts, healed = crossed(**networks, start=BEGINNINGS, **curves), crossed(**networks, size=(0.01, 1.0), **curves)
+    rates = crossed(**networks, seed=(0, 1), instance=range(3))
+    return {
+        "from_starts": starts.assign(gap=1 / (1 + starts["iterate"])),
+        "healing": healed.assign(gap=healed["size"] / (1 + healed["iterate"])),
+        "rates": rates.assign(radius=0.5 + rates["instance"] / 10, observed=0.5 + rates["instance"] / 10),
+    }
+
+
+def outside():
+    """Further out, and with other plants."""
+    told = ("error", "costate")
+    plants = crossed(mu=(0.5, 2.0), way=WAYS, told=told, seed=(0, 1), iterate=(0, 3, 30))
+    box = {"set": ("test", "wide"), "way": WAYS, "range": ("own", "1.25")}
+    return iterated(problem=PROBLEMS[1:], **box, told=told) | {"plants": plants.assign(gap=plants["mu"])}
+
+
+def halting():
+    """Rules at two mean numbers of refinements."""
+    rules = {"told": ("error", "costate"), "set": ("test", "wide"), "rule": RULES, "seed": (0, 1)}
+    rows = crossed(problem=PROBLEMS[1:], **rules, wanted=(2.0, 4.0))
+    spent = {"refinements": rows["wanted"], "simulations": rows["wanted"]}
+    return {"rules": rows.assign(**spent, gap=1 / rows["wanted"])}
+
+
+def counting():
+    """Trainings, and how that of the base went."""
+    return iterated(problem=PROBLEMS, variant=TRAININGS) | {
+        "training": costate()["training"].rename(columns={"told": "variant"}).replace({"error": "deep"})
+    }
+
+
+#: Experiments whose tables are made by a function of their own.
+MADE = {made.__name__: made for made in (comparison, refinement_curves, costate, test_time, outside, halting, counting)}
+
+
 def tables(experiment):
     """The tables that an experiment's figures are drawn from, by name."""
-    if experiment in ("comparison", "refinement_curves"):
-        return {"comparison": comparison, "refinement_curves": refinement_curves}[experiment]()
+    if experiment in MADE:
+        return MADE[experiment]()
     if experiment == "feedback":
         told = [("none", "none"), *itertools.product(("error", "shuffled", "wrong"), repeat=2)]
         told = pd.DataFrame(told, columns=["trained", "told"])

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common.checks import check_choice
-from ..model import FEEDBACKS
-from ..problems import PROBLEMS
+from ..evaluation import count_flops
+from ..model import FEEDBACKS, FeedForward, TinyRecursiveControl
+from ..problems import PROBLEMS, make_problem
 from .trained import Recipe
 
 #: The problems of the paper; the tests go through all that are registered.
 PAPER_PROBLEMS = ("double_integrator", "van_der_pol")
+
+#: How many times fewer epochs a linear problem takes.
+SOONER = 3
 
 #: How every network of the book's base is trained; and what is different where the simulator proposes steps, since a
 #: few of those are enough.
@@ -117,6 +121,8 @@ def base_recipe(
         if FEEDBACKS.find(feedback).steps:
             base |= STEPPING | {"epochs": chosen.stepping_epochs}
             base["most_depth"] = min(base["most_depth"], chosen.most_depth)
+        if PROBLEMS.find(problem).linear:
+            base["epochs"] = max(1, base["epochs"] // SOONER)
         if size == "feedforward":
             base |= PLAIN | {"epochs": chosen.plain_epochs}
         usual, samples, own = "ilqr", chosen.base_samples, {}
@@ -132,3 +138,12 @@ def base_recipe(
         model=own | (model or {}),
         training=base | training,
     )
+
+
+def opponents(problem: str) -> dict[str, dict[str, Any]]:
+    """What the base is held against: the same network told nothing, and a plain one with as much arithmetic as it."""
+    made = make_problem(problem)
+    flops = count_flops(TinyRecursiveControl.create("small", problem=made))
+    width = FeedForward.create_within(flops // 2, problem=made).config.width
+    plain = {"size": "feedforward", "feedback": "none", "model": {"width": width}}
+    return {"none": {"feedback": "none"}, "plain": plain}

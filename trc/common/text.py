@@ -15,6 +15,11 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{100 * value:z.{digits}f}{_SPACE}%".replace("-", _MINUS)
 
 
+def share(value: float, digits: int = 2) -> str:
+    """A share as a percentage with `digits` significant digits: 0.0000123 becomes ``0.0012 %``."""
+    return f"{number(100 * value, digits)}{_SPACE}%"
+
+
 def number(value: float, digits: int = 3) -> str:
     """A number with `digits` significant digits, in plain notation where that stays short."""
     if value == 0 or not math.isfinite(value):

@@ -22,6 +22,7 @@ class Checkpoint:
     table: str  # where its numbers stand, by problem, set, method, seed and metric
     row: str  # the first four of these
     tolerance: dict[str, float]  # largest difference by metric; processors differ in the last digits
+    iterations: int | None = None  # refinements, where they are not as many as it was made for
 
     kind = "checkpoint"
 
@@ -50,7 +51,7 @@ class Checkpoint:
                 return f"{self.file} is not a model of {problem} with seed {seed}"
             some, model = instances(problem, "paper", set_name), load_model(path)
             with single_thread():
-                answer = some.judge(propose(model, some.initial, some.target))[-1]
+                answer = some.judge(propose(model, some.initial, some.target, self.iterations))[-1]
             for metric, tolerance in self.tolerance.items():
                 value = QUANTITIES[metric].value(answer)
                 committed = Number(table=self.table, row=f"{self.row} {metric}").value(root)

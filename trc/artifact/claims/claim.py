@@ -10,22 +10,23 @@ import numpy as np
 import pandas as pd
 
 from ...common.checks import check_choice, check_types
-from ...common.text import count, number, percent
+from ...common.text import count, number, percent, share
 from ..results import read_table
 from ..rows import select
 
 #: How a number is written, by name; the digits follow the name in ``claims.yml``, those after the point for a count or
-#: a percentage. Points are of a percentage, and a gap of 3 is written as fold 4.
+#: a percentage, but for a share. Points are of a percentage, and a gap of 3 is written as fold 4.
 SHOWN: dict[str, Callable[[float, int], str]] = {
     "number": number,
     "count": count,
     "percent": percent,
+    "share": share,
     "points": lambda value, digits: number(100 * value, digits),
     "fold": lambda value, digits: number(1 + value, digits),
 }
 
 #: How several rows become one number.
-TAKEN = {"max": pd.Series.max, "min": pd.Series.min, "mean": pd.Series.mean}
+TAKEN = {"max": pd.Series.max, "min": pd.Series.min, "mean": pd.Series.mean, "median": pd.Series.median}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from .registry import figure
 TEACHER = "#f6c9a8"
 
 
-@figure(4, page="book/refinement_curves", experiment="refinement_curves")
+@figure(4, page="book/refinement_curves", experiment="refinement_curves", tier="ablations")
 def refinement(curves: pd.DataFrame, runs: pd.DataFrame, improvements: pd.DataFrame) -> Figure:
     """Four views of refinement: cost, reduction and distance to the teacher by iterate, and what it all is worth.
 
@@ -58,7 +58,7 @@ def _histograms(ax: Axes, counts: pd.DataFrame, shown: dict[str, Look]) -> None:
     ax.set(xlabel="", ylabel="")
 
 
-@figure(5, page="book/refinement_curves", experiment="refinement_curves")
+@figure(5, page="book/refinement_curves", experiment="refinement_curves", tier="ablations")
 def iterates(trajectories: pd.DataFrame) -> Figure:
     """Controls and phase plane over the iterates of a few instances, with their teacher behind.
 
@@ -100,7 +100,7 @@ def _instance(controls: Axes, phase: Axes, frame: pd.DataFrame, letter: str) -> 
     phase.plot(start["target_0"], start["target_1"], "+", color=INK, markersize=7)
 
 
-@figure(10, "iterations", page="book/iterations", experiment="iterations")
+@figure(10, "iterations", page="book/iterations", experiment="iterations", tier="ablations")
 def iteration_curves(curves: pd.DataFrame, curve_runs: pd.DataFrame) -> Figure:
     """Gap by iterate, far beyond the number that the networks were trained with.
 

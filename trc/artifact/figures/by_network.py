@@ -22,7 +22,7 @@ LABELS = {
 }
 
 
-@figure(8, page="book/feedback", experiment="feedback")
+@figure(8, page="book/feedback", experiment="feedback", tier="ablations")
 def feedback(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Gap and success on the test set by what networks are told, by ``problem, set, trained, told, metric``."""
     summary, runs = (select(frame, set="test") for frame in (summary, runs))
@@ -33,7 +33,7 @@ def feedback(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     return figure
 
 
-@figure(11, page="book/iterations", experiment="iterations")
+@figure(11, page="book/iterations", experiment="iterations", tier="ablations")
 def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> Figure:
     """Gap by the arithmetic of one answer: recursive networks beside plain ones.
 
@@ -53,7 +53,7 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame
     return figure
 
 
-@figure(12, page="book/size_ablation", experiment="size_ablation")
+@figure(12, page="book/size_ablation", experiment="size_ablation", tier="ablations")
 def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> Figure:
     """Gap by the number of parameters and by arithmetic, along three ways to have more of them.
 
@@ -78,7 +78,7 @@ def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> 
     return figure
 
 
-@figure(13, page="book/size_ablation", experiment="size_ablation")
+@figure(13, page="book/size_ablation", experiment="size_ablation", tier="ablations")
 def untrained(untrained_runs: pd.DataFrame) -> Figure:
     """Mean terminal errors of untrained networks over their initial weights, by ``problem, start, size, metric``."""
     x, y, shades = "network", "mean terminal error", {start: look.color for start, look in STARTS.items()}

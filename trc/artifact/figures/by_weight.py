@@ -20,7 +20,7 @@ PANELS = {
 }
 
 
-@figure(9, "weight", page="book/process_weight", experiment="process_weight")
+@figure(9, "weight", page="book/process_weight", experiment="process_weight", tier="ablations")
 def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Answer and first guess by loss on the test set, by ``problem, set, size, form, weight, metric``."""
     summary, runs = (select(frame, set="test") for frame in (summary, runs))
@@ -44,7 +44,7 @@ def process_weight(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     return figure
 
 
-@figure(16, "setting", page="book/process_weight", experiment="published_setting")
+@figure(16, "setting", page="book/process_weight", experiment="published_setting", tier="ablations")
 def published_setting(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Success and gap in the published setting and with what the reward may replace, by ``variant, weight``."""
     metrics = {"success": "success (%)", "gap": "gap to the optimum (%)"}

@@ -32,6 +32,74 @@ METHODS = {
     "optimum": Look("optimum", "#d55e00"),
 }
 
+#: What the simulator tells a network between refinements; a plain network refines nothing.
+TELLS = {
+    "error": Look("told the terminal error", "#0072b2"),
+    "costate": Look("told the costate", "#aa4499", "s"),
+    "newton": Look("told the Newton step", "#117733", "^"),
+    "none": Look("told nothing", "#56b4e9", "v"),
+    "plain": Look("plain network", "#661100", "*"),
+}
+
+#: What the book compares, from methods that know nothing to the optimum.
+COMPARED = {name: METHODS[name] for name in ("random", "zero", "untrained")}
+COMPARED |= {name: TELLS[name] for name in ("none", "plain")}
+COMPARED |= {"unrolled": Look("told the error, trained unrolled", "#882255", "v")}
+COMPARED |= {name: TELLS[name] for name in ("error", "costate", "newton")}
+COMPARED |= {name: METHODS[name] for name in ("lqr", "optimum")}
+
+#: What one does without a network, by where it begins.
+DESCENTS = {
+    "gradient-zero": Look("projected gradient, from zero", "#e69f00"),
+    "gradient-lqr": Look("projected gradient, from LQR", "#e69f00", "s"),
+    "adam-zero": Look("Adam on the controls, from zero", "#999933"),
+    "adam-lqr": Look("Adam on the controls, from LQR", "#999933", "s"),
+    "ilqr-zero": Look("iterative LQR, from zero", "#009e73"),
+    "ilqr-lqr": Look("iterative LQR, from LQR", "#009e73", "s"),
+}
+
+#: Where a refinement begins.
+BEGINNINGS = {
+    "guess": Look("its own guess", "#0072b2"),
+    "zero": Look("zero controls", "#5c5c5c"),
+    "lqr": Look("saturated LQR", "#009e73"),
+    "random": Look("random controls", "#e69f00"),
+    "another": Look("another instance's plan", "#cc6677"),
+}
+
+#: How a network is held to account outside of what it has seen.
+WAYS = {
+    "plain": Look("as it is", INK),
+    "guarded": Look("under guard", "#d55e00", "s"),
+    "guarded-lqr": Look("under guard, from the cheaper of guess and LQR", "#e69f00", "^"),
+}
+
+#: Trainings that differ in one thing.
+TRAININGS = {
+    "unrolled": Look("unrolled, four epochs", "#882255"),
+    "unrolled-long": Look("unrolled, as long", "#cc6677"),
+    "deep": Look("the base", "#0072b2"),
+    "carried": Look("latents go on", "#e69f00"),
+    "together": Look("a batch of one age", "#999933"),
+    "depth-8": Look("at most eight refinements", "#44aa99"),
+    "no-average": Look("no average of the weights", "#aa4499"),
+    "no-noise": Look("every start its own guess", "#117733"),
+    "no-gap": Look("no term in the gap", "#5c5c5c"),
+    "gap-small": Look("a tenth of the gap's weight", "#9a9a9a"),
+    "gap-large": Look("ten times the gap's weight", "#661100"),
+}
+
+#: When to stop.
+RULES = {
+    "fixed": Look("a fixed number", INK),
+    "change": Look("the plan no longer changes", "#0072b2"),
+    "residual": Look("the gradient is small", "#aa4499"),
+    "act": Look("good enough? (ACT)", "#e69f00"),
+    "q": Look("what halting is worth (Q)", "#cc6677"),
+    "gain": Look("what going on would gain", "#117733"),
+    "oracle": Look("one that knows", "#9a9a9a"),
+}
+
 #: Losses that look at all iterates.
 FORMS = {
     "first": Look("reward as proposed", "#882255"),

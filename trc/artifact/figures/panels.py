@@ -100,6 +100,8 @@ def compared(
         for ax, (metric, axis) in zip(row, metrics.items(), strict=True):
             for y, (key, look) in enumerate(reversed(looks.items())):
                 where = {"problem": problem, "metric": metric, **dict(zip(columns, key, strict=True))}
+                if select(summary, **where).empty:  # not tried on this problem
+                    continue
                 total, seeds = row_of(summary, **where), select(runs, **where)["value"]
                 ends, color = [unit * total["low"], unit * total["high"]], look.color
                 ax.plot(ends, [y, y], color=color, linewidth=5, alpha=0.3, solid_capstyle=cap)

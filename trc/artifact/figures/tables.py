@@ -1,24 +1,32 @@
 """The paper's tables, one function a table: tidy tables in, a table of text out."""
 
 from collections.abc import Callable, Mapping
+from math import floor, log10
 from typing import Any
 
 import pandas as pd
 
-from ...common.text import interval, number, percent, times
+from ...common.text import interval, number, percent, share, times
 from ..rows import row_of, select
-from .names import FORMS, METHODS, VARIANTS, present, title
+from .names import COMPARED, FORMS, VARIANTS, present, title
 from .names import cycles as cycles_look
 from .registry import table
+
+#: Gaps below this are those of the optimum's own accuracy.
+ROUNDING = 1e-9
+
+#: Gaps below this are written as powers of ten.
+SMALLEST = 1e-7
 
 #: Evaluation sets and questions as the tables call them.
 SETS = {"test": "1 ×", "wide": "1.5 ×", "wider": "2 ×"}
 QUESTIONS = {
-    "feedback_cloned": "feedback, when cloned",
-    "feedback_supervised": "feedback, when process-supervised",
-    "process_with_feedback": "process supervision, with feedback",
-    "process_without_feedback": "process supervision, without feedback",
-    "network_over_lqr": "network with feedback, for saturated LQR",
+    "deep_over_unrolled": "a step after every refinement, for unrolled",
+    "error_over_none": "terminal error, for nothing",
+    "costate_over_error": "costate, for terminal error",
+    "newton_over_costate": "Newton step, for costate",
+    "error_over_plain": "terminal error, for a plain network",
+    "network_over_lqr": "network with costate, for saturated LQR",
 }
 
 
@@ -27,7 +35,7 @@ def comparison(summary: pd.DataFrame) -> pd.DataFrame:
     """Success, terminal error and gap of every method on the test set, by ``problem, set, method, metric``."""
     rows = []
     for problem, some in select(summary, set="test").groupby("problem", sort=False):
-        for method, look in present(METHODS, some["method"]).items():
+        for method, look in present(COMPARED, some["method"]).items():
             found = select(some, method=method).set_index("metric")
             row = {"problem": title(problem), "method": look.title, "success": _success(found)}
             row["mean terminal error"] = _with_interval(found.loc["terminal_error"], number)
@@ -37,10 +45,13 @@ def comparison(summary: pd.DataFrame) -> pd.DataFrame:
 
 @table(2, page="book/comparison", experiment="comparison")
 def contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """What feedback, process supervision and the network change in the gap, by ``problem, set, contrast, metric``."""
+    """What it changes in the gap to tell a network more, or to have one, by ``problem, set, contrast, metric``."""
     rows = []
-    for problem in dict.fromkeys(contrasts["problem"]):
+    for problem, some in contrasts.groupby("problem", sort=False):
+        asked = set(some["contrast"])
         for question, text in QUESTIONS.items():
+            if question not in asked:
+                continue
             row = {"problem": title(problem), "what is changed": text}
             for name, box in SETS.items():
                 change = row_of(contrasts, problem=problem, contrast=question, set=name, metric="gap")
@@ -50,7 +61,7 @@ def contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
     return _without_repeats(rows, "problem")
 
 
-@table(3, "weights", page="book/process_weight", experiment="process_weight")
+@table(3, "weights", page="book/process_weight", experiment="process_weight", tier="ablations")
 def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Answer, first guess and success by loss on the test set, by ``problem, set, size, form, weight, metric``."""
     rows = []
@@ -67,7 +78,7 @@ def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
     return _without_repeats(rows, "problem", "loss")
 
 
-@table(4, "iterations", page="book/iterations", experiment="iterations")
+@table(4, "iterations", page="book/iterations", experiment="iterations", tier="ablations")
 def cycles(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
     """Networks of more and fewer cycles, and plain ones: what they cost and what they reach.
 
@@ -76,7 +87,7 @@ def cycles(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
     return _networks(summary, networks, lambda variant: cycles_look(variant).title)
 
 
-@table(5, "sizes", page="book/size_ablation", experiment="size_ablation")
+@table(5, "sizes", page="book/size_ablation", experiment="size_ablation", tier="ablations")
 def size_costs(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
     """Networks of several sizes on the test set, as in :func:`cycles`, by ``problem, set, variant, metric``."""
     return _networks(select(summary, set="test"), networks, lambda variant: variant.replace("-", " "))
@@ -110,6 +121,8 @@ def _networks(summary: pd.DataFrame, networks: pd.DataFrame, name: Callable[[str
 
 
 def _gap(found: pd.DataFrame) -> str:
+    if 0 < abs(found.at["gap", "value"]) < ROUNDING:
+        return "< 10⁻⁷ %"
     return _with_interval(found.loc["gap"], _share(found.at["gap", "value"]))
 
 
@@ -122,8 +135,13 @@ def _tenths(share: float) -> str:
 
 
 def _share(gap: float) -> Callable[[float], str]:
-    """How to write a gap and the ends of its interval: 787 % says less than 7.87 times."""
-    return times if gap >= 2 else lambda value: percent(value, 2 if gap >= 0.001 else 3)
+    """How to write a gap and the ends of its interval: 787 % says less than 7.87 times, and 0.00 % nothing."""
+    if gap >= 2:
+        return times
+    if gap < SMALLEST:
+        return share
+    digits = max(2, 1 - floor(log10(100 * gap)))
+    return lambda value: percent(value, digits)
 
 
 def _change(value: float) -> str:
