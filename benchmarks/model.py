@@ -18,7 +18,7 @@ from trc.artifact.presets import PAPER_PROBLEMS
 from trc.model import Simulator
 from trc.standalone import export_standalone
 from trc.training import TrainingConfig
-from trc.training.losses import Objective
+from trc.training.unrolled import Unrolled
 
 BATCH, BASE_BATCH = 128, 64
 PLANS = 1000
@@ -94,8 +94,8 @@ def training_step(
     """Forward, backward and the optimizer's step, without the clipping."""
     model, problem = copy.deepcopy(model), model.problem
     predictor = trc.ValuePredictor.create(model.config.latent_dim, seed=0) if value else None
-    config = TrainingConfig(loss=loss, state_weight=state_weight)
-    objective = Objective(model, config, Simulator(problem), problem.cost, predictor)
+    config = TrainingConfig.from_options(loss=loss, state_weight=state_weight)
+    objective = Unrolled(model, config, Simulator(problem), problem.cost, predictor)
     parameters = [*model.parameters(), *(predictor.parameters() if value else ())]
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
     data = trc.generate_dataset(problem, batch_size, seed=0)
@@ -104,7 +104,7 @@ def training_step(
 
     def step() -> None:
         optimizer.zero_grad()
-        objective(*batch).backward()
+        objective.validation(*batch).backward()
         optimizer.step()
 
     return step

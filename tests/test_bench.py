@@ -1,8 +1,11 @@
 """The arithmetic of the bench; its times are nobody's test."""
 
+import model
 import pandas as pd
 import pytest
 import race
+
+import trc
 
 
 def test_ratios_are_those_of_the_turns_per_instance():
@@ -32,3 +35,10 @@ def test_sides_take_turns(monkeypatch):
         timings["seconds"].tolist()
     )
     assert race.summarise(timings)["ratio"].notna().tolist() == [True, False]
+
+
+def test_a_step_of_each_race_of_training_can_be_made():
+    problem = trc.make_problem("double_integrator")
+    network = trc.TinyRecursiveControl.create_small(problem=problem, seed=0)
+    for loss, value in (("cloning", False), ("process", False), ("cloning", True)):
+        model.training_step(network, 4, loss, value=value, state_weight=10.0)()
