@@ -4,7 +4,7 @@ import itertools
 
 import pandas as pd
 
-from trc.artifact.figures.names import BEGINNINGS, COMPARED, DESCENTS, RULES, SETTINGS, TELLS, TRAININGS, WAYS
+from trc.artifact.figures.names import BEGINNINGS, COMPARED, DESCENTS, RULES, SETTINGS, TELLS, WAYS
 from trc.artifact.figures.tables import QUESTIONS
 
 PROBLEMS = ("double_integrator", "van_der_pol")
@@ -127,15 +127,8 @@ def halting():
     return {"rules": rows.assign(**spent, gap=1 / rows["wanted"])}
 
 
-def counting():
-    """Trainings, and how that of the base went."""
-    return iterated(problem=PROBLEMS, variant=TRAININGS) | {
-        "training": costate()["training"].rename(columns={"told": "variant"}).replace({"error": "deep"})
-    }
-
-
 #: Experiments whose tables are made by a function of their own.
-MADE = {made.__name__: made for made in (comparison, refinement_curves, costate, test_time, outside, halting, counting)}
+MADE = {made.__name__: made for made in (comparison, refinement_curves, costate, test_time, outside, halting)}
 
 
 def tables(experiment):

@@ -74,21 +74,6 @@ WAYS = {
     "guarded-lqr": Look("under guard, from the cheaper of guess and LQR", "#e69f00", "^"),
 }
 
-#: Trainings that differ in one thing.
-TRAININGS = {
-    "unrolled": Look("unrolled, four epochs", "#882255"),
-    "unrolled-long": Look("unrolled, as long", "#cc6677"),
-    "deep": Look("the base", "#0072b2"),
-    "carried": Look("latents go on", "#e69f00"),
-    "together": Look("a batch of one age", "#999933"),
-    "depth-8": Look("at most eight refinements", "#44aa99"),
-    "no-average": Look("no average of the weights", "#aa4499"),
-    "no-noise": Look("every start its own guess", "#117733"),
-    "no-gap": Look("no term in the gap", "#5c5c5c"),
-    "gap-small": Look("a tenth of the gap's weight", "#9a9a9a"),
-    "gap-large": Look("ten times the gap's weight", "#661100"),
-}
-
 #: When to stop.
 RULES = {
     "fixed": Look("a fixed number", INK),
