@@ -12,13 +12,10 @@ from .trained import Recipe
 #: The problems of the paper; the tests go through all that are registered.
 PAPER_PROBLEMS = ("double_integrator", "van_der_pol")
 
-#: How many times fewer epochs a linear problem gets, for the time that it saves; for all but the Newton step too few.
-SOONER = 3
-
 #: How every network of the book's base is trained; and what is different where the simulator proposes steps, since a
 #: few of those are enough.
 BASE: dict[str, Any] = {"supervision": "deep", "batch_size": 128, "learning_rate": 1e-3, "warmup": 0.02}
-BASE |= {"gap_weight": 0.01, "gap_floor": 1e-5}
+BASE |= {"gap_weight": 0.005, "gap_floor": 1e-4}
 STEPPING: dict[str, Any] = {"gap_weight": 0.05, "gap_floor": 1e-6, "most_depth": 8}
 
 #: What is different for a plain network, which has nothing to refine.
@@ -74,10 +71,10 @@ PRESETS = {
         num_samples=10_000,
         epochs=4,
         base_samples=16_000,
-        base_epochs=3,
+        base_epochs=8,
         stepping_epochs=16,
         plain_epochs=80,
-        most_depth=128,
+        most_depth=64,
         num_test=1000,
         seeds="0,1,2,3,4",
         resamples=1000,
@@ -121,8 +118,6 @@ def base_recipe(
         if FEEDBACKS.find(feedback).steps:
             base |= STEPPING | {"epochs": chosen.stepping_epochs}
             base["most_depth"] = min(base["most_depth"], chosen.most_depth)
-        if PROBLEMS.find(problem).linear:
-            base["epochs"] = max(1, base["epochs"] // SOONER)
         if size == "feedforward":
             base |= PLAIN | {"epochs": chosen.plain_epochs}
         usual, samples, own = "ilqr", chosen.base_samples, {}
