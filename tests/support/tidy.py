@@ -4,7 +4,7 @@ import itertools
 
 import pandas as pd
 
-from trc.artifact.figures.names import BEGINNINGS, COMPARED, DESCENTS, RULES, SETTINGS, TELLS, WAYS
+from trc.artifact.figures.names import BEGINNINGS, BOTH, COMPARED, DESCENTS, RULES, SETTINGS, TELLS, WAYS
 from trc.artifact.figures.tables import QUESTIONS
 
 PROBLEMS = ("double_integrator", "van_der_pol")
@@ -89,7 +89,7 @@ def iterated(**columns):
 def costate():
     """What is told, at which price, and how it is learned."""
     kinds = ("error", "costate", "newton")
-    curves = crossed(problem=PROBLEMS, method=(*kinds, *DESCENTS), step=range(3))
+    curves = crossed(problem=PROBLEMS, method=(*kinds, *BOTH, *DESCENTS), step=range(3))
     spent = {"rollouts": 1 + curves["step"], "adjoints": curves["step"], "gap": 0.1 / (1 + curves["step"])}
     epochs = crossed(problem=PROBLEMS, told=("error", "costate"), seed=(0, 1), epoch=range(3))
     return iterated(problem=PROBLEMS, told=TELLS) | {

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...plots import INK, MUTED
 from ..rows import select
-from .names import BEGINNINGS, DESCENTS, RULES, TELLS, WAYS, Look, present, title
+from .names import BEGINNINGS, BOTH, DESCENTS, RULES, TELLS, WAYS, Look, present, title
 from .panels import GAP, band, legend_below, lines_of, log_axis, side_by_side, stacked
 from .registry import figure
 
@@ -29,17 +29,18 @@ def told(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 @figure(18, "equal_cost", page="book/costate", experiment="costate")
 def equal_cost(at_equal_cost: pd.DataFrame) -> Figure:
-    """Gap by simulations and passes backwards together, of networks and of descent without one.
+    """Gap by simulations and passes backwards together: networks, alone and before a solver, and descent without one.
 
     `at_equal_cost` has ``problem, method, step, rollouts, adjoints, gap, median``.
     """
-    looks = {name: look for name, look in TELLS.items() if name in set(at_equal_cost["method"])} | DESCENTS
+    networks = present(TELLS | BOTH, at_equal_cost["method"])
+    looks = networks | DESCENTS
     figure, panels = side_by_side(at_equal_cost, 3.8, x="simulations and passes backwards, +1", y=GAP)
     for problem, ax in panels.items():
         for name, look in looks.items():
             rows = select(at_equal_cost, problem=problem, method=name)
             spent = rows["rollouts"] + rows["adjoints"] + SHIFT
-            network = name in TELLS
+            network = name in networks
             line = {"color": look.color, "marker": look.marker, "markersize": 4 if network else 2}
             ax.plot(
                 spent, _percent(rows["gap"]), linewidth=1.8 if network else 0.9, alpha=1 if network else 0.8, **line

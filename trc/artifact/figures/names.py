@@ -48,6 +48,9 @@ COMPARED |= {"unrolled": Look("told the error, trained unrolled", "#882255", "v"
 COMPARED |= {name: TELLS[name] for name in ("error", "costate", "newton")}
 COMPARED |= {name: METHODS[name] for name in ("lqr", "optimum")}
 
+#: A network as the start of a solver.
+BOTH = {"error-ilqr": Look("network, then iterative LQR", "#d55e00", "D")}
+
 #: What one does without a network, by where it begins.
 DESCENTS = {
     "gradient-zero": Look("projected gradient, from zero", "#e69f00"),
