@@ -1,9 +1,11 @@
 """Network and solver as one: a plan that is nearly right in no time, and Newton steps until it is certified."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
+from .common.checks import NotFinite
 from .common.modes import values_only
 from .experts import Trajectory, ilqr
 from .model import ControlNetwork, check_network
@@ -42,23 +44,21 @@ def solve(
     """
     check_instances(problem, initial, target)
     limits = {"tolerance": tolerance, "max_iterations": max_iterations}
+    if model is None and iterations is not None:
+        raise ValueError("iterations are refinements of a network: give model=, or leave them out.")
     if model is None:
         return ilqr(problem, initial, target, start="lqr" if start is None else start, **limits)
     check_network(model)
     was_training, own, place = model.training, model.problem, next(model.parameters())
     if own is not None and own.name != problem.name:
         raise ValueError(f"the model is for {own.name!r}, not for {problem.name!r}.")
-    have = tuple(getattr(model.config, name) for name in ("state_dim", "control_dim", "control_horizon"))
-    want = problem.state_dim, problem.control_dim, problem.horizon
-    if have != want:
-        needs = (
-            "the model is for state dimension {}, control dimension {} and horizon {}, the problem has {}, {} and {}"
-        )
-        raise ValueError(needs.format(*have, *want) + "; train one for it.")
     model.problem = problem  # with its parameters, not those that the network was trained with
     model.eval()
+    asked = partial(model, initial.to(place), target.to(place), iterations=iterations, start=start)
     try:
-        plan = model(initial.to(place), target.to(place), iterations=iterations, start=start)["controls"]
+        plan = asked()["controls"]
+    except NotFinite:  # of some, which are left where they last were
+        plan = asked(tolerance=tolerance)["controls"]
     finally:
         model.problem = own
         model.train(was_training)

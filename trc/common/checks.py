@@ -23,6 +23,10 @@ FEW = 16
 LARGEST = 2**63
 
 
+class NotFinite(ValueError):
+    """Numbers that are NaN or infinite: some of a batch may have them, and the others none."""
+
+
 def plain(value: Any) -> Any:
     """A number of NumPy's, torch's or another's as Python's own, 0-d arrays and tensors too; all else as it is."""
     if type(value) in (int, float, str, bool):
@@ -201,7 +205,7 @@ def check_tensor(tensor: Any, shape: tuple[int | str | None, ...], name: str) ->
         raise ValueError(f"{name} must not be empty, got shape {list(got)}.")
     if not all_finite(tensor):
         bad = int((~torch.isfinite(tensor)).reshape(len(tensor), -1).any(-1).sum())
-        raise ValueError(f"{name} must be finite, but {bad} of {len(tensor)} instances have NaN or infinite entries.")
+        raise NotFinite(f"{name} must be finite, but {bad} of {len(tensor)} instances have NaN or infinite entries.")
 
 
 def check_same_dtype(one: Tensor, one_is: str, other: Tensor, other_is: str) -> None:

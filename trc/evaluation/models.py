@@ -1,6 +1,7 @@
 """Metrics of a model: what it proposes for instances, simulated and judged by the problem's one cost."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -49,14 +50,27 @@ def propose(
     model.eval()
     options = {"return_all_iterations": True, "iterations": iterations, "dynamics_fn": dynamics_fn} | how
     try:
-        count = max(1, math.ceil(len(initial) / CHUNK))
-        chunks = zip(initial.to(place).chunk(count), target.to(place).chunk(count), strict=True)
-        iterates = [model(*chunk, **options)["all_controls"] for chunk in chunks]
+        rows = torch.arange(len(initial), device=initial.device).chunk(max(1, math.ceil(len(initial) / CHUNK)))
+        iterates = [
+            model(initial[part].to(place), target[part].to(place), **options | _starts_of(part, how))["all_controls"]
+            for part in rows
+        ]
     finally:
         model.train(was_training)
     own = model.config.num_outer_cycles
     count = 1 + (own if iterations is None or own == 0 else iterations)
     return torch.cat([_lengthened(one, count) for one in iterates]).to(initial)
+
+
+def _starts_of(rows: Tensor, how: Mapping[str, Any]) -> dict[str, Any]:
+    """The start of some instances, where controls were given for all."""
+
+    def of(start: Any) -> Any:
+        if isinstance(start, list | tuple):
+            return [of(one) for one in start]
+        return start[rows.to(start.device)] if isinstance(start, Tensor) and len(start) > len(rows) else start
+
+    return {"start": of(how["start"])} if "start" in how else {}
 
 
 def _lengthened(iterates: Tensor, count: int) -> Tensor:

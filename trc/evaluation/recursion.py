@@ -7,6 +7,7 @@ where it leads does not depend on how the controls came about, and its fixed poi
 import torch
 from torch import Tensor
 
+from ..common.checks import check_count
 from ..common.modes import values_only
 from ..model import ControlNetwork, TinyRecursiveControl
 from .models import CHUNK
@@ -52,6 +53,7 @@ def contraction(
     half of the iterations, since it turns where eigenvalues are complex. Directions that the bounds cut off shrink to
     nothing, as they do in use.
     """
+    check_count(iterations, "iterations")
     half = (model.control_high - model.control_low) / 2
     given = tuple(tensor.to(half) for tensor in (initial, target))
     controls = controls.to(half)
@@ -78,6 +80,8 @@ def observed_rate(iterates: Tensor) -> Tensor:
 
     NaN where they stand still.
     """
+    if iterates.shape[1] < 3:
+        raise ValueError(f"a rate needs two changes, and so three iterates or more, got {iterates.shape[1]}.")
     change = iterates.diff(dim=1).flatten(2).norm(dim=2)  # [B, K]
     first, last = change[:, 0], change[:, -1]
     return torch.where((first > 0) & (last > 0), (last / first) ** (1 / (change.shape[1] - 1)), torch.nan)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..common.checks import check_count, check_kind, check_same_dtype, check_tensor, plain, shown
 from ..common.memory import check_memory
 from ..common.modes import refuse_script
-from ..problems import Problem
+from ..problems import Problem, check_problem
 from ..simulation import Dynamics
 from .config import NetworkConfig
 from .feedback import FEEDBACKS, Simulator
@@ -76,7 +76,8 @@ class ControlNetwork(nn.Module, ABC):
             Where to begin, in place of the network's own first guess; of several the cheapest, an instance at a time.
         safeguard : bool
             Whether no iterate may cost more than the one before: what the network proposes is tried at a few sizes,
-            beside a few steps down the slope, and where nothing is cheaper the controls stay as they are.
+            beside a few steps down the slope; where nothing is cheaper, ever smaller ones are, and where not even
+            they are the controls stay as they are.
         tolerance : float, optional
             An instance leaves when its plan is good enough: when its residual (see ``trc.experts.stationarity``) is at
             most this, or, where the feedback tells no gradient, when the controls change by no more than this share of
@@ -90,13 +91,15 @@ class ControlNetwork(nn.Module, ABC):
             also ``all_controls`` ``[B, K+1, T, m]`` (the initial guess first), ``all_latents`` ``[B, K+1, d]`` (``z``;
             with two levels ``z_H``, and ``z_L`` in ``all_low_latents``) and, if the feedback's simulator gives
             trajectories, ``all_states`` ``[B, K, T+1, n]``. With `safeguard` or `tolerance` also what each instance has
-            taken ``[B]``: ``iterations``, ``rollouts`` and ``adjoints`` (a Newton step counts as two of each), its
-            ``residual``, and whether it ``overflowed`` and stays at its last good iterate; there are as many iterates
-            then as the most patient instance has, and no gradient goes through them.
+            taken ``[B]``: ``iterations``, ``rollouts`` and ``adjoints`` (a Newton step counts as two of each), the
+            ``residual`` of its controls, and whether it ``overflowed`` and stays at its last good iterate (without
+            either, an overflow is an error); there are as many iterates then as the most patient instance has, and no
+            gradient goes through them.
         """
         check_tensor(current_state, (None, self.config.state_dim), "current_state")
         check_tensor(target_state, (current_state.shape[0], self.config.state_dim), "target_state")
         check_same_dtype(current_state, "current_state is", target_state, "target_state")
+        check_kind(safeguard, bool, "safeguard", "say True or False")
         if current_state.device != self.control_low.device:
             where = f"current_state is on {current_state.device} but the network on {self.control_low.device}"
             raise ValueError(f"{where}; move one of them.")
@@ -107,11 +110,14 @@ class ControlNetwork(nn.Module, ABC):
         simulator = self.simulator(dynamics_fn)
         question = self.scaled_inputs(initial, target, time_remaining)
         asked = simulator or Simulator(self.problem, dynamics_fn)
-        begun = None if start is None else partial(begin_at, start, initial=initial, target=target, simulator=asked)
+        some = Instances(asked, initial, target)
+        places = {"initial": initial, "target": target, "simulator": asked}
+        places["spend"] = lambda rollouts: some.spend(some.rows, rollouts=rollouts)
+        begun = None if start is None else partial(begin_at, start, **places)
         told: dict[str, Tensor] = {}
         if safeguard or tolerance is not None:
             guard = Guard(safeguard, check_tolerance(tolerance))
-            found, told = self.guarded_iterates(question, Instances(asked, initial, target), iterations, guard, begun)
+            found, told = self.guarded_iterates(question, some, iterations, guard, begun)
         else:
             found = self.iterates(question, initial, target, simulator, iterations, begun)
         output = {"controls": found.controls[-1]} | told
@@ -127,6 +133,23 @@ class ControlNetwork(nn.Module, ABC):
                 output["all_states"] = torch.stack(list(found.states), 1)
         dtype = current_state.dtype
         return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in output.items()}
+
+    @property
+    def problem(self) -> Problem | None:
+        """The problem that it may ask; another one must have the dimensions that the weights are for."""
+        return self._problem
+
+    @problem.setter
+    def problem(self, problem: Problem | None) -> None:
+        if problem is not None:
+            check_problem(problem)
+            have = tuple(getattr(self.config, name) for name in ("state_dim", "control_dim", "control_horizon"))
+            if have != (want := (problem.state_dim, problem.control_dim, problem.horizon)):
+                raise ValueError(
+                    "the model is for state dimension {}, control dimension {} and horizon {}, the problem has {}, {} "
+                    "and {}; train one for it.".format(*have, *want)
+                )
+        self._problem = problem
 
     __prepare_scriptable__ = staticmethod(refuse_script)  # torch.jit.script asks it
 

@@ -184,6 +184,10 @@ class ModelConfig(NetworkConfig):
         super().__post_init__()
         if self.latent_dim % self.num_heads:
             raise ValueError(f"latent_dim {self.latent_dim} must be a multiple of num_heads {self.num_heads}.")
+        if self.decoder == "full" and FEEDBACKS[self.feedback].steps:
+            raise ValueError(
+                f'decoder "full" takes no steps, and feedback {self.feedback!r} proposes them: use decoder "residual".'
+            )
         if check_real(self.dropout, "dropout", minimum=0) >= 1:
             raise ValueError(f"dropout must be below 1, got {self.dropout}.")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..common.checks import all_finite
+from ..common.checks import NotFinite, all_finite
 from ..common.registry import Registry
 from ..experts.ilqr import newton_step
 from ..experts.stationarity import ordinary_cost, residual_at
@@ -47,7 +47,7 @@ class Simulator:
             return rollout(self.problem, initial, controls)
         states = self._of_function(initial, controls)
         if not all_finite(states):
-            raise ValueError("dynamics_fn returned states that are not finite; check it with the same controls.")
+            raise NotFinite("dynamics_fn returned states that are not finite; check it with the same controls.")
         return states
 
     def _of_function(self, initial: Tensor, controls: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class Simulator:
                 (gradient,) = torch.autograd.grad(costs.sum(), controls)
             states, costs = states.detach(), costs.detach()
         if not all_finite(gradient):
-            raise ValueError("the gradient of the cost is not finite; check the step and the cost at these controls.")
+            raise NotFinite("the gradient of the cost is not finite; check the step and the cost at these controls.")
         return states, costs, gradient
 
     def stationarity(self, initial: Tensor, controls: Tensor, target: Tensor) -> Tensor:
@@ -262,7 +262,8 @@ def newton(simulator: Simulator, initial: Tensor, target: Tensor, controls: Tens
     step = improved - controls.detach()
     low, high = simulator.problem.bounds(step)
     unit = (2 * step / (high - low)).to(controls)
-    drop = (1 - lower / told.cost).clamp_min(torch.finfo(told.cost.dtype).tiny).log().unsqueeze(1) / LOG_SCALE
+    share = torch.where(told.cost > 0, 1 - lower / told.cost, 0.0)  # there is nothing to save where nothing is paid
+    drop = share.clamp_min(torch.finfo(told.cost.dtype).tiny).log().unsqueeze(1) / LOG_SCALE
     rest = told.features[:, unit[0].numel() + 1 :]
     features = torch.cat((*direction_and_size(unit), drop.to(controls), rest), 1)
     return told._replace(features=features, step=step.to(controls))

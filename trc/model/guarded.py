@@ -6,19 +6,29 @@ overflows stays as it last was, and is marked; the others go on.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..common.checks import check_real
+from ..common.checks import NotFinite, check_real
+from ..experts.stationarity import held
 from .feedback import Observation, Simulator
 
-#: Sizes at which the proposed step is tried; and by which shares of its range the control of steepest slope is pushed.
-STEP_SIZES, PUSHES = (1.0, 0.3, 0.1), (0.5, 0.1, 0.02, 0.004)
+T = TypeVar("T")
 
-#: What an observation takes, by what it has: simulations, and passes backwards through one.
-SPENT = {"told": (1, 0), "gradient": (1, 1), "step": (3, 2)}
+#: Sizes at which the proposed step is tried.
+STEP_SIZES = (1.0, 0.3, 0.1)
+
+#: How far controls are pushed down the slope, in units of an instance's own length: at first that at which the steepest
+#: of those that are free moves by half its range, then what the last change of the slope suggests. Where nothing is of
+#: use it is cut, until the push is so small a share of the range that there is none.
+PUSHES, FIRST_PUSH, CUT, LEAST_PUSH = (4.0, 1.0, 4**-1, 4**-2), 0.5, 4**-4, 1e-10
+
+#: What an observation takes, by what it has: simulations, and passes backwards through one. A Newton step adds an
+#: iteration of iterative LQR to what the gradient takes: two simulations, one of them its line search, and two passes.
+SPENT = {"told": (1, 0), "gradient": (1, 1), "step": (3, 3)}
 
 
 class Guard(NamedTuple):
@@ -33,6 +43,17 @@ def check_tolerance(tolerance: float | None) -> float | None:
     return None if tolerance is None else check_real(tolerance, "tolerance", positive=True)
 
 
+class Slope(NamedTuple):
+    """Where the cost of some instances goes down."""
+
+    downhill: Tensor  #: [b, T, m], how controls change by a push of length one
+    steepest: Tensor  #: [b], by how much of its range that control does which moves furthest, of those that are free
+
+    def of(self, which: Tensor) -> Self:
+        """Of some of them."""
+        return type(self)(*(part[which] for part in self))
+
+
 class Instances:
     """The instances of a batch while they are refined, and what is spent on each."""
 
@@ -41,9 +62,13 @@ class Instances:
         size = len(initial)
         self.rows = torch.arange(size, device=initial.device)  #: that are still being refined
         self.costs = initial.new_full((size,), torch.inf, dtype=torch.float64)
+        self.length = initial.new_full((size,), torch.nan)  #: of a push down the slope; not known before the first
+        self.was: tuple[Tensor, Tensor] | None = None  #: controls and slope when it was last looked at, without units
         self.residual = initial.new_full((size,), torch.nan)
         self.counts = {name: torch.zeros_like(self.rows) for name in ("iterations", "rollouts", "adjoints")}
         self.overflowed = torch.zeros_like(self.rows, dtype=torch.bool)
+        self.seen = torch.zeros_like(self.overflowed)  #: whether somebody has simulated the present controls
+        self.knows_gradient = simulator.problem is not None and simulator.dynamics_fn is None
 
     def spend(self, rows: Tensor, **amounts: int) -> None:
         """Note what some of them have cost."""
@@ -72,10 +97,15 @@ class Instances:
         self.rows = self.rows[~which]
         return seen and Observation(*(part if part is None else part[~which] for part in seen))
 
+    def change(self, rows: Tensor, controls: Tensor) -> None:
+        """Other controls for some of them."""
+        self.controls = self.controls.index_copy(0, rows, controls)
+        self.seen[rows], self.residual[rows] = False, torch.nan
+
     def replace(self, proposal: Tensor) -> Tensor:
         """Take what is proposed for the rest."""
         self.before = self.controls
-        self.controls = self.controls.index_copy(0, self.rows, proposal)
+        self.change(self.rows, proposal)
         return proposal
 
     def filled(self, some: Tensor, before: Tensor | None) -> Tensor:
@@ -83,69 +113,134 @@ class Instances:
         whole = some.new_full((len(self.initial), *some.shape[1:]), torch.nan) if before is None else before
         return whole.index_copy(0, self.rows, some)
 
+    def given(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Initial states, targets and controls of some of them."""
+        return self.initial[rows], self.target[rows], self.controls[rows]
+
     def observe(self, observe: Callable[..., Observation]) -> Observation | None:
         """What the simulator tells of the rest; those whose simulation overflows go back by one iterate, and leave."""
-        try:
-            seen = self._told(observe)
-        except ValueError:
-            overflowing = self.judge(self.controls[self.rows].unsqueeze(0), self.rows)[0] == torch.inf
-            if not overflowing.any():
-                raise
-            back = self.rows[overflowing]
-            self.controls = self.controls.index_copy(0, back, self.before[back])
-            self.leave(overflowing, overflowed=True)
-            if not len(self.rows):
-                return None
-            seen = self._told(observe)
-        if seen.residual is not None:
-            self.residual[self.rows] = seen.residual
-        kind = next(kind for kind in ("step", "gradient", "told") if kind == "told" or getattr(seen, kind) is not None)
-        rollouts, adjoints = SPENT[kind]
+        told = self.simulate(partial(observe, self.simulator), self.rows)
+        if told is None:
+            return None
+        rollouts, adjoints = SPENT["told" if told.gradient is None else "gradient" if told.step is None else "step"]
         self.spend(self.rows, rollouts=rollouts, adjoints=adjoints)
-        return seen
+        if told.residual is not None:
+            self.residual[self.rows], self.knows_gradient = told.residual, True
+        return told
+
+    def simulate(self, ask: Callable[..., T], rows: Tensor) -> T | None:
+        """What is told of initial states, targets and controls of some of them; None where all overflow.
+
+        An instance that overflows goes back by one iterate, is marked, and is refined no more.
+        """
+        told, bad = self.ask(ask, rows)
+        back = rows[bad]
+        self.controls = self.controls.index_copy(0, back, self.before[back])
+        self.overflowed[back] = True
+        self.rows = self.rows[~torch.isin(self.rows, back)]
+        self.seen[rows[~bad]] = True
+        return told
+
+    def ask(self, ask: Callable[..., T], rows: Tensor) -> tuple[T | None, Tensor]:
+        """The same, and which of them ``[b]`` overflow, with no further consequence."""
+        bad = torch.zeros_like(rows, dtype=torch.bool)
+        try:
+            return (ask(*self.given(rows)) if len(rows) else None), bad
+        except NotFinite:
+            bad = self.overflowing(ask, rows)
+        rows = rows[~bad]
+        return (ask(*self.given(rows)) if len(rows) else None), bad
+
+    def overflowing(self, ask: Callable[..., object], rows: Tensor) -> Tensor:
+        """Which of some instances ``[b]`` nothing can be told of: by halves, since all but a few are well."""
+        try:
+            ask(*self.given(rows))
+        except NotFinite:
+            if len(rows) > 1:
+                return torch.cat([self.overflowing(ask, half) for half in rows.tensor_split(2)])
+            return torch.ones_like(rows, dtype=torch.bool)
+        return torch.zeros_like(rows, dtype=torch.bool)
 
     def finish(self) -> dict[str, Tensor]:
-        """What was spent, how far the plans are from stationary (NaN where nobody can say), and what overflowed."""
-        if self.simulator.problem is not None:
+        """What was spent, how far the plans are from stationary (NaN where nobody can say), and what overflowed.
+
+        To look at plans that nobody has simulated yet is no part of what was spent.
+        """
+        rows = (~self.seen & ~self.overflowed).nonzero().squeeze(-1)
+        if self.knows_gradient:
             rows = (self.residual.isnan() & ~self.overflowed).nonzero().squeeze(-1)
-            if len(rows):
-                given = (tensor[rows] for tensor in (self.initial, self.controls, self.target))
-                self.residual[rows] = self.simulator.stationarity(*given)
-                self.spend(rows, rollouts=1, adjoints=1)
+            found = self.simulate(lambda initial, target, u: self.simulator.stationarity(initial, u, target), rows)
+            if found is not None:
+                self.residual[rows[~self.overflowed[rows]]] = found
+        elif self.simulator.is_known:
+            self.simulate(lambda initial, _, controls: self.simulator(initial, controls), rows)
         return {**self.counts, "residual": self.residual, "overflowed": self.overflowed}
 
-    def _told(self, observe: Callable[..., Observation]) -> Observation:
-        return observe(self.simulator, *(tensor[self.rows] for tensor in (self.initial, self.target, self.controls)))
-
     def cheapest(self, proposal: Tensor, seen: Observation | None) -> Tensor:
-        """For each of the rest the cheapest plan that is found: the proposal, part of the way to it, down the slope."""
-        now = self.controls[self.rows]
+        """For each of the rest the cheapest plan that is found: the proposal, part of the way to it, down the slope.
+
+        Where none is cheaper than what one has, ever smaller steps down the slope are the last resort.
+        """
+        rows, now, gradient = self.rows, self.controls[self.rows], None if seen is None else seen.gradient
         candidates = [now + size * (proposal - now) for size in STEP_SIZES]
         if seen is not None and seen.step is not None:
             candidates.append(now + seen.step)
-        if seen is not None and seen.gradient is not None:
-            candidates += self.pushed(now, seen.gradient)
-        self.take(torch.stack(candidates), self.rows)
-        stuck = self.rows[(self.controls[self.rows] == now).flatten(1).all(1)]
-        if len(stuck) and (seen is None or seen.gradient is None):
-            states = (tensor[stuck] for tensor in (self.initial, self.controls, self.target))
-            _, _, gradient = self.simulator.gradient(*states)
-            self.spend(stuck, rollouts=1, adjoints=1)
-            self.take(torch.stack(self.pushed(self.controls[stuck], gradient)), stuck)
+        slope = None if gradient is None else self.slope(rows, gradient)
+        self.take(rows, candidates, slope)
+        stuck = (self.controls[rows] == now).flatten(1).all(1)
+        rows = rows[stuck]
+        if not len(rows):
+            return self.controls[self.rows]
+        if slope is None:
+            self.spend(rows, rollouts=1, adjoints=1)
+            gradient, bad = self.ask(lambda initial, target, u: self.simulator.gradient(initial, u, target)[2], rows)
+            rows = rows[~bad]
+            slope = None if gradient is None else self.slope(rows, gradient)
+        else:
+            slope = slope.of(stuck)
+        while len(rows):
+            now = self.controls[rows]
+            self.take(rows, [], slope)
+            going = (self.controls[rows] == now).flatten(1).all(1) & (self.length[rows] > 0)
+            rows, slope = rows[going], slope.of(going)
         return self.controls[self.rows]
 
-    def pushed(self, controls: Tensor, gradient: Tensor) -> list[Tensor]:
-        """Controls down the slope, by shares of their range."""
-        low, high = self.simulator.problem.bounds(controls)
-        slope = gradient * (high - low)
-        steepest = slope.abs().amax((1, 2), keepdim=True).clamp_min(torch.finfo(slope.dtype).tiny)
-        return [controls - share * slope / steepest * (high - low) for share in PUSHES]
+    def slope(self, rows: Tensor, gradient: Tensor) -> Slope:
+        """Where it goes down from the controls of some instances, by their gradient ``[b, T, m]``, and how far.
 
-    def take(self, candidates: Tensor, rows: Tensor) -> None:
-        """Put the cheapest of the candidates ``[c, b, T, m]`` into each of some instances, if it is cheaper."""
-        candidates = self.simulator.problem.clip(candidates)
-        costs, which = self.judge(candidates, rows).min(0)
+        As far as the slope's last change suggests. Source: Barzilai and Borwein (1988).
+        """
+        controls = self.controls[rows]
+        low, high = self.simulator.problem.bounds(controls)
+        now = controls / (high - low), gradient * (high - low)
+        if self.was is None:
+            self.was = tuple(torch.full_like(self.controls, torch.nan) for _ in now)
+        move, change = (one - before[rows] for one, before in zip(now, self.was, strict=True))
+        length = move.square().sum((1, 2)) / (move * change).sum((1, 2))
+        self.length[rows] = torch.where((length > 0) & (length < torch.inf), length, self.length[rows])
+        for before, one in zip(self.was, now, strict=True):
+            before[rows] = one
+        steepest = torch.where(held(gradient, controls, low, high), 0.0, now[1]).abs().amax((1, 2))
+        return Slope(-now[1] * (high - low), steepest.clamp_min(torch.finfo(gradient.dtype).tiny))
+
+    def take(self, rows: Tensor, candidates: list[Tensor], slope: Slope | None) -> None:
+        """Put the cheapest of candidates ``[b, T, m]`` into each of some instances, if it is cheaper.
+
+        Among them are pushes down a slope, where one is known. An instance that nothing helps pushes less far the next
+        time, and in the end not at all.
+        """
+        now, sizes = self.controls[rows], [1.0] * len(candidates)
+        if slope is not None:
+            known = self.length[rows]
+            length = torch.where(known > 0, known, FIRST_PUSH / slope.steepest)
+            candidates = [*candidates, *(now + (size * length)[:, None, None] * slope.downhill for size in PUSHES)]
+            sizes += PUSHES
+        tried = self.simulator.problem.clip(torch.stack(candidates))
+        costs, which = self.judge(tried, rows).min(0)
         won = costs < self.costs[rows]
-        best = candidates[which, torch.arange(len(rows), device=rows.device)]
-        self.controls = self.controls.index_copy(0, rows[won], best[won])
+        best = tried[which, torch.arange(len(rows), device=rows.device)]
+        self.change(rows[won], best[won])
         self.costs[rows[won]] = costs[won]
+        if slope is not None:
+            length = length * torch.where(won, length.new_tensor(sizes)[which], CUT)
+            self.length[rows] = torch.where(length * slope.steepest >= LEAST_PUSH, length, 0.0)

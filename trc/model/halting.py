@@ -64,7 +64,7 @@ def halting_features(
     moved, thought = plan_changes(model, output["all_controls"]), output["all_latents"].diff(dim=1).norm(dim=-1)
     error = (ends[:, 1:] - target.unsqueeze(1)) / model.state_scale.to(ends)
     logs = [value.clamp_min(NOTHING).log() / LOG_SCALE for value in (moved, thought, costs[:, 1:])]
-    count = torch.arange(1, moved.shape[1] + 1, dtype=moved.dtype).log().expand_as(moved)
+    count = torch.arange(1, moved.shape[1] + 1).to(moved).log().expand_as(moved)
     own = torch.stack([*(value.to(moved) for value in logs), count], -1)
     return torch.cat((own, error.clamp(-FARTHEST, FARTHEST).to(moved), output["all_latents"][:, 1:]), -1)
 

@@ -103,27 +103,29 @@ class TinyRecursiveControl(ControlNetwork):
         asks = self.uses_feedback and some.simulator.is_known
         for _ in range(iterations):
             seen = some.observe(self.observe) if asks and len(some.rows) else None
-            if seen is not None:
-                errors.append(some.filled(seen.error, errors[-1] if errors else None))
-                if guard.tolerance is not None and seen.residual is not None:
-                    seen = some.leave(seen.residual <= guard.tolerance, seen)
+            error = None if seen is None else some.filled(seen.error, errors[-1] if errors else None)
+            if guard.tolerance is not None and seen is not None and seen.residual is not None:
+                seen = some.leave(seen.residual <= guard.tolerance, seen)
             if not len(some.rows):
                 break
+            errors += [] if error is None else [error]
             rows, before = some.rows, some.controls[some.rows]
             thought, proposal = self.refinement(z_0[rows], tuple(z[rows] for z in latents), before, seen)
             latents = tuple(z.index_copy(0, rows, new) for z, new in zip(latents, thought, strict=True))
             after = some.cheapest(proposal, seen) if guard.safeguard else some.replace(proposal)
             change = (self.scaled_controls(after) - self.scaled_controls(before)).square().mean(1).sqrt()
-            settled = (change == 0) & (
-                guard.safeguard and not self.config.carry_latents
-            )  # it would propose the same again
+            settled = torch.zeros_like(rows, dtype=torch.bool)
+            if guard.safeguard and not self.config.carry_latents:
+                settled = change == 0  # it would propose the same again
             if guard.tolerance is not None and (seen is None or seen.residual is None):
                 settled = settled | (change <= guard.tolerance)
             some.spend(rows, iterations=1)
             some.leave(settled)
             all_controls.append(some.controls)
             all_latents.append(latents)
-        return Iterates(all_controls, all_latents, errors), some.finish()
+        told = some.finish()
+        all_controls[-1] = some.controls  # some of the last may overflow
+        return Iterates(all_controls, all_latents, errors), told
 
     def first_guess(self, z_0: Tensor) -> Tensor:
         """Controls [B, T, m] to begin with, from the problem's encoding [B, d]."""

@@ -43,7 +43,8 @@ class Deep(Objective):
     def epoch(self, tensors: Sequence[Tensor], generator: torch.Generator) -> Iterator[Portion]:
         """Every instance once, from its first guess on, as slots become free.
 
-        When the instances run out, and half of the slots are empty, the epoch is over: no step is made for a handful.
+        When the instances run out, and half of the slots are empty, the epoch is over: no step is made for a handful
+        that is left of a batch of mixed ages.
         """
         model, count = self.model, len(tensors[0])
         waiting = torch.randperm(count, generator=generator)
@@ -56,7 +57,7 @@ class Deep(Objective):
             fresh = waiting[:free]
             waiting = waiting[len(fresh) :]
             rows, left = torch.cat((rows[going], fresh)), torch.cat((left[going], self.depths(len(fresh), generator)))
-            if 2 * len(rows) < slots:
+            if not len(rows) or (self.config.mixed_ages and 2 * len(rows) < slots):
                 return
             batch = [tensor[rows] for tensor in tensors]
             new = slice(len(rows) - len(fresh), None)  # they are the last
@@ -70,7 +71,8 @@ class Deep(Objective):
                 latents = [torch.cat((old[going], z)) for old, z in zip(latents, first, strict=True)]
             loss, controls, latents = self.refine(z_0, latents, controls, batch)
             if len(fresh):
-                loss = loss + self.loss_at(guess, first, [part[new] for part in batch]) * len(fresh) / len(rows)
+                guessed = self.loss_at(guess, first, [part[new] for part in batch], valued=not self.two_levels)
+                loss = loss + guessed * len(fresh) / len(rows)
             yield Portion(loss * len(rows) / slots, len(rows), (count - len(waiting) - len(rows)) / count)
             left, controls, latents = left - 1, controls.detach(), [z.detach() for z in latents]
 
@@ -79,14 +81,22 @@ class Deep(Objective):
     ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         """One refinement, and the loss after it."""
         model, initial, target = self.model, *batch[:2]
-        seen = model.observe(self.simulator, initial, target, controls) if model.uses_feedback else None
+        asks = model.uses_feedback and self.simulator.is_known
+        seen = model.observe(self.simulator, initial, target, controls) if asks else None
         latents, controls = model.refinement(z_0, tuple(latents), controls, seen)
         return self.loss_at(controls, latents, batch), controls, latents
 
-    def loss_at(self, controls: Tensor, latents: Sequence[Tensor], batch: Sequence[Tensor]) -> Tensor:
-        """The loss of one iterate."""
+    @property
+    def two_levels(self) -> bool:
+        """Whether the first latent is the same for all instances, and so says nothing of what they cost."""
+        return self.model.config.use_two_level
+
+    def loss_at(
+        self, controls: Tensor, latents: Sequence[Tensor], batch: Sequence[Tensor], *, valued: bool = True
+    ) -> Tensor:
+        """The loss of one iterate; a value predictor learns from those that are `valued`."""
         output = {"controls": controls, "all_controls": controls.unsqueeze(1), "all_latents": latents[0].unsqueeze(1)}
-        return self.loss_of(output, *batch)
+        return self.loss_of(output, *batch, first_valued=0 if valued else 1)
 
     def depths(self, count: int, generator: torch.Generator) -> Tensor:
         """How often instances are refined before they are done: whole numbers ``[count]``, their logarithms uniform.
@@ -100,7 +110,8 @@ class Deep(Objective):
     def elsewhere(self, guess: Tensor, generator: torch.Generator) -> Tensor:
         """First guesses ``[B, T, m]``, some of them put elsewhere: perturbed, another instance's, or random controls.
 
-        A third of these is perturbed, by white or by smooth noise of any size, a sixth is another's, half are random.
+        A third of these is perturbed, by white or by smooth noise of any size, a sixth is that of one that begins at
+        the same time, half are random.
         """
         low, high = self.model.control_low, self.model.control_high
         (size, T, m), place = guess.shape, guess

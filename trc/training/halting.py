@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..common.checks import check_count, check_real
+from ..common.checks import check_count, check_real, check_tensor
 from ..common.parallel import single_thread
 from ..model.halting import HaltingHead
 
@@ -36,6 +36,10 @@ def train_halting(
     later refinements takes off the gap. Sources: Graves (2016); Jolicoeur-Martineau (2025); Wang et al. (2025).
     """
     check_real(good, "good", positive=True)
+    check_real(learning_rate, "learning_rate", positive=True)
+    check_count(batch_size, "batch_size")
+    check_tensor(features, (None, None, None), "features")
+    check_tensor(gaps, features.shape[:2], "gaps")
     head = HaltingHead(kind, features.shape[-1], seed=seed)
     features = features.to(next(head.parameters()))
     is_good, gained = (gaps < good).to(features), gains(gaps).to(features)

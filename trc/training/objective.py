@@ -72,7 +72,7 @@ class Objective(ABC):
         if self.config.state_weight:
             off = (attempt.states - states) / self.model.state_scale  # [B, T+1, n]
             loss = loss + self.config.state_weight * off.square().mean()
-        if self.value_predictor is not None:
+        if self.value_predictor is not None and first_valued < output["all_latents"].shape[1]:
             predicted = self.value_predictor.log_cost(output["all_latents"][:, first_valued:])
             loss = loss + self.config.value_weight * value_loss(predicted, attempt.costs[:, first_valued:])
         return loss
