@@ -24,8 +24,8 @@ class Descent(NamedTuple):
 
     controls: Tensor  #: [B, T, m], the cheapest
     costs: Tensor  #: [B, K+1], of the first controls and after each of K steps, the lowest so far
-    rollouts: Tensor  #: [B, K+1], simulations up to there
-    adjoints: Tensor  #: [B, K+1], passes backwards through one
+    rollouts: Tensor  #: [B, K+1], simulations up to there, that of the first controls included
+    adjoints: Tensor  #: [B, K+1], passes backwards through one up to there
 
 
 @values_only
@@ -69,7 +69,7 @@ def projected_gradient(
         taken.append(cost)
         costs.append(torch.minimum(cost, costs[-1]))
         rollouts.append(rollouts[-1] + spent)
-    adjoints = torch.arange(1, steps + 2, dtype=cost.dtype, device=cost.device).expand(len(cost), -1)
+    adjoints = torch.arange(steps + 1, dtype=cost.dtype, device=cost.device).expand(len(cost), -1)
     return Descent(best, torch.stack(costs, 1), torch.stack(rollouts, 1), adjoints)
 
 
@@ -100,8 +100,8 @@ def adam_descent(
         mean, square = torch.lerp(slope, mean, KEPT), torch.lerp(slope.square(), square, KEPT_SQUARE)
         root = (square / (1 - KEPT_SQUARE**step)).sqrt() + LEAST_ROOT
         controls = problem.clip(controls - rate * half * mean / (1 - KEPT**step) / root)
-    spent = torch.arange(1, steps + 2, dtype=initial.dtype, device=initial.device).expand(len(initial), -1)
-    return Descent(best, torch.stack(costs, 1), spent, spent)
+    spent = torch.arange(steps + 1, dtype=initial.dtype, device=initial.device).expand(len(initial), -1)
+    return Descent(best, torch.stack(costs, 1), spent + 1, spent)
 
 
 def _begin(
