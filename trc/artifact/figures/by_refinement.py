@@ -17,6 +17,9 @@ from .registry import figure
 #: Gaps below this, in percent, are drawn there: it is rounding.
 LEAST = 1e-9
 
+#: Radii beyond this are drawn there.
+EDGE = 1.15
+
 #: Refinements are drawn over their number plus one, so that the first guess has a place on a logarithmic axis.
 SHIFT = 1
 
@@ -79,10 +82,10 @@ def contraction(rates: pd.DataFrame) -> Figure:
     for problem, ax in panels.items():
         for name, look in shown.items():
             rows = select(rates, problem=problem, told=name)
-            ax.plot(rows["radius"], rows["observed"], ".", color=look.color, markersize=2.5, alpha=0.4)
+            ax.plot(rows["radius"].clip(upper=EDGE), rows["observed"], ".", color=look.color, markersize=2.5, alpha=0.4)
         ax.plot([0, 1.1], [0, 1.1], color=MUTED, linewidth=0.8)
         ax.axvline(1, color=INK, linewidth=0.8, linestyle=":")
-        ax.set(xlim=(0, 1.15), ylim=(0, 1.15))
+        ax.set(xlim=(0, EDGE), ylim=(0, EDGE))
     legend_below(figure, {look.title: {"color": look.color, "marker": ".", "linestyle": ""} for look in shown.values()})
     return figure
 

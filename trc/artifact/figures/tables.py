@@ -21,12 +21,12 @@ SMALLEST = 1e-7
 #: Evaluation sets and questions as the tables call them.
 SETS = {"test": "1 ×", "wide": "1.5 ×", "wider": "2 ×"}
 QUESTIONS = {
-    "deep_over_unrolled": "a step after every refinement, for unrolled",
-    "error_over_none": "terminal error, for nothing",
-    "costate_over_error": "costate, for terminal error",
-    "newton_over_costate": "Newton step, for costate",
-    "error_over_plain": "terminal error, for a plain network",
-    "network_over_lqr": "network with costate, for saturated LQR",
+    "deep_over_unrolled": "trained after every refinement instead of unrolled",
+    "error_over_none": "terminal error instead of nothing",
+    "costate_over_error": "costate instead of terminal error",
+    "newton_over_costate": "Newton step instead of costate",
+    "error_over_plain": "terminal error instead of a plain network",
+    "network_over_lqr": "network with costate instead of saturated LQR",
 }
 
 
