@@ -5,9 +5,9 @@ mean cost of some instances is within it of the optimum's, and that is timed: on
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
-from statistics import median
+from statistics import quantiles
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from trc.artifact.presets import PAPER_PROBLEMS
 from trc.common.provenance import project_root
 
 SEED = 0
+
+#: Where a solver stops by itself.
+TOLERANCE = 1e-7
 
 #: Mean gaps that are wanted, instances that are timed together, and those that are timed one by one.
 WANTED, TOGETHER, ALONE = (1e-3, 1e-6), 1024, 32
@@ -68,7 +71,9 @@ def by_network(model: trc.TinyRecursiveControl, initial: Tensor, target: Tensor,
 def by_both(
     problem: trc.Problem, model: trc.TinyRecursiveControl, initial: Tensor, target: Tensor, effort: int
 ) -> Tensor:
-    return trc.solve(problem, initial, target, model=model, iterations=BEFORE, max_iterations=effort).controls
+    return trc.solve(
+        problem, initial, target, model=model, iterations=BEFORE, tolerance=TOLERANCE, max_iterations=effort
+    ).controls
 
 
 def by_planner(plan: Callable[..., object], initial: Tensor, target: Tensor, effort: int) -> Tensor:
@@ -77,7 +82,7 @@ def by_planner(plan: Callable[..., object], initial: Tensor, target: Tensor, eff
 
 
 def by_ilqr(problem: trc.Problem, start: str, initial: Tensor, target: Tensor, effort: int) -> Tensor:
-    return trc.ilqr(problem, initial, target, start=start, max_iterations=effort).controls
+    return trc.ilqr(problem, initial, target, start=start, tolerance=TOLERANCE, max_iterations=effort).controls
 
 
 class ByIpopt:
@@ -103,16 +108,35 @@ def gaps(
         yield effort, (cost.mean() / best - 1).item()
 
 
-def per_instance(call: Callable[[], object], count: int, repeats: int) -> float:
-    """Median milliseconds an instance, of calls that treat so many."""
-    call()  # what is compiled at the first use does not count
-    times = max(1, round(SHORTEST / timed(call)))
-    return 1e3 * median(timed(call, times) for _ in range(repeats)) / count
+@dataclass
+class Clocked:
+    """A call that treats `count` instances, and its times in milliseconds an instance."""
+
+    row: dict[str, object]  #: of the table that they belong to
+    name: str
+    call: Callable[[], object]
+    count: int
+    times: int = 0  #: it runs in a turn, as short calls do more than once
+    found: list[float] = field(default_factory=list)
+
+    def clock(self) -> None:
+        """Give it a turn."""
+        if not self.times:
+            self.call()  # what is compiled at the first use does not count
+            self.times = max(1, round(SHORTEST / timed(self.call)))
+        self.found.append(1e3 * timed(self.call, self.times) / self.count)
+
+    def write(self) -> None:
+        """Median and quartiles into the row."""
+        self.row |= dict(zip((f"{self.name}_{q}" for q in ("q1", "ms", "q3")), quantiles(self.found), strict=True))
 
 
 def measure_accuracy(repeats: int) -> pd.DataFrame:
-    """Of each way at each accuracy the effort, the gap, and milliseconds an instance; none where it fails."""
-    rows = []
+    """Of each way at each accuracy the effort, the gap, and milliseconds an instance; none where it fails.
+
+    All are timed in turn, and that again and again.
+    """
+    rows, calls = [], []
     for name in PAPER_PROBLEMS:
         problem = trc.make_problem(name)
         generator = torch.Generator().manual_seed(SEED)
@@ -123,14 +147,21 @@ def measure_accuracy(repeats: int) -> pd.DataFrame:
             found = list(gaps(problem, way, initial, target, best))
             for wanted in WANTED:
                 row = {"problem": name, "way": way.name, "wanted": wanted}
-                effort, gap = next(((k, gap) for k, gap in found if gap <= wanted), (None, None))
-                if effort is not None:
-                    row |= {"effort": effort, "gap": gap}
-                    row["one_ms"] = per_instance(partial(each, way, parts, effort), ALONE, repeats)
-                    if not way.alone:
-                        row["many_ms"] = per_instance(partial(way.solve, initial, target, effort), TOGETHER, repeats)
                 rows.append(row)
-    return pd.DataFrame(rows, columns=["problem", "way", "wanted", "effort", "gap", "one_ms", "many_ms"])
+                effort, gap = next(((k, gap) for k, gap in found if gap <= wanted), (None, None))
+                if effort is None:
+                    continue
+                row |= {"effort": effort, "gap": gap}
+                calls.append(Clocked(row, "one", partial(each, way, parts, effort), ALONE))
+                if not way.alone:
+                    calls.append(Clocked(row, "many", partial(way.solve, initial, target, effort), TOGETHER))
+    for _ in tqdm(range(repeats), desc="accuracy, times", unit="repeat"):
+        for call in calls:
+            call.clock()
+    for call in calls:
+        call.write()
+    times = [f"{name}_{q}" for name in ("one", "many") for q in ("ms", "q1", "q3")]
+    return pd.DataFrame(rows, columns=["problem", "way", "wanted", "effort", "gap", *times])
 
 
 def each(way: Way, parts: Sequence[tuple[Tensor, Tensor]], effort: float) -> list[Tensor]:
