@@ -15,13 +15,14 @@ from ..results import read_table
 from ..rows import select
 
 #: How a number is written, by name; the digits follow the name in ``claims.yml``, those after the point for a count or
-#: a percentage, but for a share. Points are of a percentage, and a gap of 3 is written as fold 4.
+#: a percentage, but for a share. Points are of a percentage, a drop are points below, and a gap of 3 is fold 4.
 SHOWN: dict[str, Callable[[float, int], str]] = {
     "number": number,
     "count": count,
     "percent": percent,
     "share": share,
     "points": lambda value, digits: number(100 * value, digits),
+    "drop": lambda value, digits: number(-100 * value, digits),
     "fold": lambda value, digits: number(1 + value, digits),
 }
 
