@@ -7,7 +7,7 @@ overflows stays as it last was, and is marked; the others go on.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -15,8 +15,6 @@ from torch import Tensor
 from ..common.checks import NotFinite, check_real
 from ..experts.stationarity import held
 from .feedback import Observation, Simulator
-
-T = TypeVar("T")
 
 #: Sizes at which the proposed step is tried.
 STEP_SIZES = (1.0, 0.3, 0.1)
@@ -128,7 +126,7 @@ class Instances:
             self.residual[self.rows], self.knows_gradient = told.residual, True
         return told
 
-    def simulate(self, ask: Callable[..., T], rows: Tensor) -> T | None:
+    def simulate(self, ask: Callable[..., Any], rows: Tensor) -> Any | None:
         """What is told of initial states, targets and controls of some of them; None where all overflow.
 
         An instance that overflows goes back by one iterate, is marked, and is refined no more.
@@ -141,7 +139,7 @@ class Instances:
         self.seen[rows[~bad]] = True
         return told
 
-    def ask(self, ask: Callable[..., T], rows: Tensor) -> tuple[T | None, Tensor]:
+    def ask(self, ask: Callable[..., Any], rows: Tensor) -> tuple[Any | None, Tensor]:
         """The same, and which of them ``[b]`` overflow, with no further consequence."""
         bad = torch.zeros_like(rows, dtype=torch.bool)
         try:
