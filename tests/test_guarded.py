@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 import torch
 
@@ -155,8 +153,8 @@ def test_residual_rollouts_and_adjoints_come_back(van_der_pol, instances):
 def test_where_the_network_is_of_no_use_the_slope_leads_to_the_optimum(van_der_pol, instances):
     initial, target = (states.double() for states in instances)
     model = tiny(van_der_pol, feedback="costate").double()
-    with torch.no_grad():
-        model.decode[-1].weight.zero_(), model.decode[-1].bias.zero_()  # it proposes what it is given
+    for parameter in model.decode[-1].parameters():
+        torch.nn.init.zeros_(parameter)  # it proposes what it is given
     output = model(initial, target, iterations=300, safeguard=True, start="lqr")
     found = van_der_pol.cost(trc.rollout(van_der_pol, initial, output["controls"]), output["controls"], target)
     begun = trc.ilqr(van_der_pol, initial, target, max_iterations=0).cost
@@ -244,11 +242,11 @@ def test_overflow_freezes_its_instance_alone(van_der_pol, instances, safeguard, 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_overflow_after_the_last_refinement_is_found(van_der_pol, instances, kind):
-    wild = dataclasses.make_dataclass("Wild", [], bases=(type(van_der_pol),), frozen=True)
-    wild.step = lambda self, x, u, parameters: (
-        x * (1 + 1e6 * u**2) + 0.1 * u
-    )  # what is refined explodes, and zero does not
-    output = tiny(wild(), feedback=kind)(*instances, iterations=1, start="zero", tolerance=1e-6)
+    class Wild(type(van_der_pol)):
+        def step(self, x, u, parameters):
+            return x * (1 + 1e6 * u**2) + 0.1 * u  # what is refined explodes, and zero does not
+
+    output = tiny(Wild(), feedback=kind)(*instances, iterations=1, start="zero", tolerance=1e-6)
     assert output["overflowed"].any() or kind == "newton"  # whose step is judged
     assert not output["controls"][output["overflowed"]].any()
     assert output["residual"][~output["overflowed"]].isfinite().all()
@@ -351,3 +349,6 @@ def test_starts_are_divided_like_the_instances(van_der_pol):
     iterates = trc.propose(tiny(van_der_pol), initial, target, 0, start=("zero", controls))
     assert torch.equal(trc.propose(tiny(van_der_pol), initial, target, 0, start=controls)[:, 0], controls)
     assert iterates.shape == (1500, 1, 100, 1)
+    for count in (800, 2000):
+        with pytest.raises(ValueError, match=r"start controls must have shape"):
+            trc.propose(tiny(van_der_pol), initial, target, 0, start=controls.new_zeros(count, 100, 1))

@@ -51,10 +51,11 @@ def propose(
     options = {"return_all_iterations": True, "iterations": iterations, "dynamics_fn": dynamics_fn} | how
     try:
         rows = torch.arange(len(initial), device=initial.device).chunk(max(1, math.ceil(len(initial) / CHUNK)))
-        iterates = [
-            model(initial[part].to(place), target[part].to(place), **options | _starts_of(part, how))["all_controls"]
+        outputs = [
+            model(initial[part].to(place), target[part].to(place), **options | _start_of(part, len(initial), how))
             for part in rows
         ]
+        iterates = [output["all_controls"] for output in outputs]
     finally:
         model.train(was_training)
     own = model.config.num_outer_cycles
@@ -62,13 +63,13 @@ def propose(
     return torch.cat([_lengthened(one, count) for one in iterates]).to(initial)
 
 
-def _starts_of(rows: Tensor, how: Mapping[str, Any]) -> dict[str, Any]:
-    """The start of some instances, where controls were given for all."""
+def _start_of(rows: Tensor, count: int, how: Mapping[str, Any]) -> dict[str, Any]:
+    """The start of some of `count` instances, where controls were given for all."""
 
     def of(start: Any) -> Any:
         if isinstance(start, list | tuple):
             return [of(one) for one in start]
-        return start[rows.to(start.device)] if isinstance(start, Tensor) and len(start) > len(rows) else start
+        return start[rows.to(start.device)] if isinstance(start, Tensor) and len(start) == count else start
 
     return {"start": of(how["start"])} if "start" in how else {}
 

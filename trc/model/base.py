@@ -110,13 +110,12 @@ class ControlNetwork(nn.Module, ABC):
         simulator = self.simulator(dynamics_fn)
         question = self.scaled_inputs(initial, target, time_remaining)
         asked = simulator or Simulator(self.problem, dynamics_fn)
-        some = Instances(asked, initial, target)
-        places = {"initial": initial, "target": target, "simulator": asked}
-        places["spend"] = lambda rollouts: some.spend(some.rows, rollouts=rollouts)
-        begun = None if start is None else partial(begin_at, start, **places)
+        begun = None if start is None else partial(begin_at, start, initial=initial, target=target, simulator=asked)
         told: dict[str, Tensor] = {}
         if safeguard or tolerance is not None:
-            guard = Guard(safeguard, check_tolerance(tolerance))
+            guard, some = Guard(safeguard, check_tolerance(tolerance)), Instances(asked, initial, target)
+            if begun is not None:
+                begun = partial(begun, spend=some.spend_on_all)
             found, told = self.guarded_iterates(question, some, iterations, guard, begun)
         else:
             found = self.iterates(question, initial, target, simulator, iterations, begun)

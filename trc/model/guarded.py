@@ -73,6 +73,10 @@ class Instances:
         for name, amount in amounts.items():
             self.counts[name][rows] += amount
 
+    def spend_on_all(self, rollouts: int) -> None:
+        """Note what the start of all has cost."""
+        self.spend(self.rows, rollouts=rollouts)
+
     def judge(self, candidates: Tensor, rows: Tensor) -> Tensor:
         """Costs ``[c, b]`` of candidates ``[c, b, T, m]``."""
         count = len(candidates)
@@ -179,7 +183,8 @@ class Instances:
 
         Where none is cheaper than what one has, ever smaller steps down the slope are the last resort.
         """
-        rows, now, gradient = self.rows, self.controls[self.rows], None if seen is None else seen.gradient
+        self.before, rows, gradient = self.controls, self.rows, None if seen is None else seen.gradient
+        now = self.controls[rows]
         candidates = [now + size * (proposal - now) for size in STEP_SIZES]
         if seen is not None and seen.step is not None:
             candidates.append(now + seen.step)
