@@ -153,6 +153,18 @@ def test_value_predictor_is_trained_along(run, here, data):
     assert trc.load_value_predictor(here / "out" / "best_model.safetensors").latent_dim == 16
 
 
+def test_deep_supervision_is_that_of_the_library(run, here, data):
+    options = {"most_depth": 5, "start_noise": 0.2, "gap_weight": 0.05, "gap_floor": 1e-3, "average": 0.5}
+    words = [word for name, value in options.items() for word in ("--" + name.replace("_", "-"), value)]
+    run("train", "--data", data, "--epochs", 1, "--output-dir", "out", *SMALL, *words)
+    loaded = trc.load_dataset(data)
+    sizes = {"latent_dim": 16, "num_heads": 2, "num_blocks": 1}
+    model = trc.TinyRecursiveControl.create_small(problem=loaded.problem, seed=0, **sizes)
+    trc.train(model, loaded, epochs=1, **options)
+    found = trc.load_model(here / "out" / "best_model.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("options", "loss", "told"),
     [
@@ -209,6 +221,20 @@ def test_evaluation_is_that_of_the_library(run, here, checkpoint, double_integra
     assert results["training"]["epochs"] == 2
     assert results["training"]["samples_to_convergence"] in (36, 72)
     assert results["speed"]["weights_mb"] == pytest.approx(4e-6 * model.num_parameters())
+
+
+def test_how_a_model_refines_can_be_said(run, here, checkpoint, double_integrator):
+    options = ("--iterations", 5, "--start", "guess", "--start", "lqr", "--safeguard", "--tolerance", 1e-3)
+    run("evaluate", "--checkpoint", checkpoint, "--num-eval-samples", 30, "--output", "results.json", *options)
+    found = json.loads((here / "results.json").read_text())
+    test, model = trc.evaluation_set(double_integrator).first(30), trc.load_model(checkpoint)
+    how = {"iterations": 5, "start": ["guess", "lqr"], "safeguard": True, "tolerance": 1e-3}
+    expected = trc.evaluate(model, double_integrator, test.initial_states, test.target_states, **how)
+    assert found["metrics"]["cost"] == pytest.approx(expected["cost"])
+    costs = found["refinement"]["iteration_costs"]
+    assert len(costs) == 6 and costs == sorted(costs, reverse=True)
+    lqr = trc.lqr(double_integrator, test.initial_states, test.target_states).cost.mean()
+    assert costs[0] <= 1.00001 * lqr  # the network's plans are in float32
 
 
 def test_comparison_is_that_of_the_library(run, here, checkpoint, double_integrator):
@@ -426,7 +452,7 @@ def test_help_explains_every_option(run, command):
         ("traln", "No such command 'traln'"),
         ("train", "Missing option '--data'"),
         ("compare --num-eval-samples 5", "Missing option '--trc-checkpoint'"),
-        ("train --data DATA --foo 1", "trc train: error: No such option '--foo'. trc train --help lists all."),
+        ("train --data DATA --xyz 1", "trc train: error: No such option '--xyz'. trc train --help lists all."),
         ("train --data none.npz", "no dataset at none.npz; make one with"),
         ("generate --set initial_range=[]", "has no initial_range and target_range, so it must define sample"),
         (f"generate --set horizon={'[' * 100_000}", "is no number or list, for example mu=2"),

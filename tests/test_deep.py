@@ -210,5 +210,7 @@ def test_a_loss_that_is_named_alone_is_unrolled():
     assert TrainingConfig.from_options().supervision == "deep"
     assert TrainingConfig.from_options(loss="process").supervision == "unrolled"
     assert TrainingConfig.from_options(loss="cloning", supervision="deep").supervision == "deep"
+    weighed = TrainingConfig.from_options(process_weight=0.2)
+    assert (weighed.supervision, weighed.loss) == ("unrolled", "process")
     alone = TrainingConfig.from_options(supervision="unrolled")
     assert (alone.loss, alone.average) == ("cloning", 0.0)

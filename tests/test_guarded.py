@@ -91,11 +91,10 @@ def test_network_stays_where_there_is_no_step_to_take(van_der_pol, instances):
 @pytest.mark.parametrize("kind", ["costate", "newton"])
 def test_costate_needs_a_cost(van_der_pol, instances, kind):
     model = tiny(van_der_pol, feedback=kind)
-    model.problem, model.needs_simulator = None, True
-    with pytest.raises(ValueError, match="trained with simulator feedback and has no simulator"):
-        model(*instances)
-    with pytest.raises(ValueError, match=r"the costate is the cost's: make the model with problem=, or set"):
-        model(*instances, dynamics_fn=lambda x, u: x)
+    model.problem = None
+    for dynamics_fn in (None, lambda x, u: x):
+        with pytest.raises(ValueError, match=f"'{kind}' goes by what a plan costs: make the model with problem=, or"):
+            model(*instances, dynamics_fn=dynamics_fn)
 
 
 def test_newton_step_needs_the_problems_own_dynamics(van_der_pol, instances):
@@ -107,7 +106,7 @@ def test_newton_step_needs_the_problems_own_dynamics(van_der_pol, instances):
 def test_simulator_without_gradients_has_no_costate(van_der_pol, instances):
     model = tiny(van_der_pol, feedback="costate")
     numbers = lambda x, u: trc.rollout(van_der_pol, x, u).detach()  # noqa: E731
-    with pytest.raises(ValueError, match="can be differentiated: write it in torch"):
+    with pytest.raises(ValueError, match="can be differentiated, and write it in torch"):
         model(*instances, dynamics_fn=numbers)
 
 
@@ -263,6 +262,44 @@ def test_users_simulator_needs_no_gradient_to_stop(van_der_pol, instances):
     ends = lambda x, u: trc.rollout(van_der_pol, x, u)[:, -1].detach()  # noqa: E731
     output = tiny(van_der_pol)(*instances, tolerance=1e-3, dynamics_fn=ends)
     assert output["residual"].isnan().all() and not output["overflowed"].any()
+
+
+def test_safeguard_says_before_it_begins_that_it_needs_a_gradient(van_der_pol, instances):
+    numbers = lambda x, u: trc.rollout(van_der_pol, x, u).detach()  # noqa: E731
+    with pytest.raises(ValueError, match="by this feedback or by safeguard=True: let dynamics_fn return trajectories"):
+        tiny(van_der_pol)(*instances, iterations=0, safeguard=True, dynamics_fn=numbers)
+
+
+@pytest.mark.parametrize("how", [{"safeguard": True}, {"tolerance": 1e-3}], ids=str)
+def test_nobody_leaves_a_batch_that_is_shown_to_others(van_der_pol, instances, how):
+    with pytest.raises(ValueError, match="'shuffled' needs the whole batch, which none can leave"):
+        tiny(van_der_pol, feedback="shuffled")(*instances, **how)
+
+
+def test_overflow_says_how_the_others_go_on(van_der_pol, instances):
+    initial, target = (states.clone() for states in instances)
+    initial[3] = 1e9
+    with pytest.raises(
+        ValueError, match=r"rollout overflows: .*With safeguard=True, or a tolerance, the other instances"
+    ):
+        tiny(van_der_pol)(initial, target)
+
+
+@pytest.mark.parametrize("settings", [{"carry_latents": True}, {"use_two_level": True, "L_cycles": 2}], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_safeguard_wraps_any_network(van_der_pol, instances, kind, settings):
+    model = tiny(van_der_pol, feedback=kind, **settings)
+    plans = model(*instances, iterations=4, safeguard=True, return_all_iterations=True)["all_controls"].double()
+    initial, target = (states.double() for states in instances)
+    costs = torch.stack([van_der_pol.cost(trc.rollout(van_der_pol, initial, u), u, target) for u in plans.unbind(1)])
+    assert (costs[1:] <= costs[:-1] * (1 + 1e-6)).all() and (costs[-1] < costs[0]).any()
+
+
+def test_safeguard_of_a_users_simulator_is_that_of_the_problem(van_der_pol, instances):
+    dynamics = lambda x, u: trc.rollout(van_der_pol, x, u)  # noqa: E731
+    model = tiny(van_der_pol)
+    own, theirs = (model(*instances, dynamics_fn=fn, safeguard=True, iterations=3) for fn in (None, dynamics))
+    torch.testing.assert_close(own["controls"], theirs["controls"], rtol=0, atol=1e-3)
 
 
 # Where to begin

@@ -65,12 +65,14 @@ VARIANTS = {
     "plain blocks": {"reasoning": "mlp"},
     "plain blocks, two levels, norm last": {"reasoning": "mlp", "use_two_level": True, "norm_first": False},
     "full decoder": {"decoder": "full"},
+    "the costate": {"feedback": "costate"},
+    "the Newton step": {"feedback": "newton"},
 }
 
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
 def test_every_parameter_learns(problem, draw, settings):
-    model = Model.create_small(problem=problem, feedback="error", seed=0, **settings).double()
+    model = Model.create_small(problem=problem, seed=0, **{"feedback": "error"} | settings).double()
     initial, target = draw(problem.replace(target_range=((-1, 1),) * problem.state_dim), 16)
     assert (initial != 0).all() and (target != 0).all()
     label = torch.randn(16, problem.horizon, problem.control_dim, generator=torch.Generator().manual_seed(1)).double()

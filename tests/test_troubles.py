@@ -164,9 +164,10 @@ def data(seed=1, **settings):
     return trc.generate_dataset(trc.make_problem("double_integrator", **settings), 20, seed=seed)
 
 
-def network():
+def network(**settings):
     """A small network for it."""
-    return trc.TinyRecursiveControl.create_small(problem=trc.make_problem("double_integrator"), seed=0, **SMALL)
+    problem = trc.make_problem("double_integrator")
+    return trc.TinyRecursiveControl.create_small(problem=problem, seed=0, **SMALL, **settings)
 
 
 def trained(*options, folder="run"):
@@ -309,6 +310,34 @@ def _():
     return error(model, torch.zeros(4, 2), torch.zeros(4, 2))
 
 
+@provokes("no-cost")
+def _():
+    model = network(feedback="costate")
+    model.problem = None
+    return error(model, torch.zeros(4, 2), torch.zeros(4, 2))
+
+
+@provokes("no-gradient")
+def _():
+    model = network()
+    numbers = lambda x, u: trc.rollout(model.problem, x, u).detach()  # noqa: E731
+    return error(model, torch.zeros(4, 2), torch.zeros(4, 2), dynamics_fn=numbers, safeguard=True)
+
+
+provokes("tolerance")(lambda: error(network(), torch.zeros(4, 2), torch.zeros(4, 2), tolerance=0))
+
+
+@provokes("whole-batch")
+def _():
+    return error(network(feedback="shuffled"), torch.zeros(4, 2), torch.zeros(4, 2), tolerance=0.1)
+
+
+@provokes("others-go-on")
+def _():
+    model = trc.TinyRecursiveControl.create_small(problem=VanDerPol(), seed=0, **SMALL)
+    return error(model, torch.full((4, 2), 1e9), torch.zeros(4, 2))
+
+
 @provokes("other-data")
 def _():
     command("generate", "--num-samples", 5, "--output-dir", "data")
@@ -385,4 +414,5 @@ def _():
 provokes("diverged")(lambda: trained("--epochs", 3, "--lr", 1e18))
 provokes("few")(lambda: error(trc.train, network(), data().first(1)))
 provokes("test-set")(lambda: error(trc.train, network(), data(seed=123)))
+provokes("compares")(lambda: error(trc.train, network(), data(), loss="process", supervision="deep"))
 provokes("option")(lambda: error(trc.train, network(), data(), learnig_rate=0.1))

@@ -38,8 +38,11 @@ test_options = options(
 checkpoint_option = click.option(
     "--checkpoint", type=FILE, required=True, help="A model, for example best_model.safetensors of trc train."
 )
-iterations_option = click.option(
-    "--iterations", type=int, help="Refinements; as many as the model was made for by default."
+refinement_options = options(
+    click.option("--iterations", type=int, help="Refinements; as many as the model was made for by default."),
+    click.option("--start", multiple=True, help="Where to begin: guess, lqr, zero; of several the cheapest."),
+    click.option("--safeguard", is_flag=True, help="No iterate may cost more than the one before."),
+    click.option("--tolerance", type=float, help="A plan with such a residual, or such a change, is good enough."),
 )
 results_option = click.option("--output", type=Output("the results are a", ".json"), help="JSON file of the results.")
 
@@ -47,14 +50,15 @@ results_option = click.option("--output", type=Output("the results are a", ".jso
 @click.command()
 @checkpoint_option
 @test_options
-@iterations_option
+@refinement_options
 @results_option
-def evaluate(checkpoint: Path, iterations: int | None, output: Path | None, **test: Any) -> None:
+def evaluate(checkpoint: Path, output: Path | None, **choices: Any) -> None:
     """Judge a model on the test set: errors, success, cost gaps, refinement, speed and memory."""
     if output is not None:
         make_folder_of(output)
-    model, instances = read(checkpoint, **test)
-    evaluate_model(checkpoint, model, instances, output, iterations)
+    how = refined(choices)
+    model, instances = read(checkpoint, **choices)
+    evaluate_model(checkpoint, model, instances, output, **how)
 
 
 @click.command()
@@ -85,25 +89,26 @@ def compare(checkpoints: tuple[Path, ...], seed: int, output: Path | None, **tes
 @checkpoint_option
 @click.option("--baseline", type=FILE, help="Another model to draw beside it.")
 @test_options
-@iterations_option
+@refinement_options
 @click.option(
     "--output",
     type=Output("the figure is a", ".png"),
     default="refinement_analysis.png",
     help="PNG file; the numbers go beside it as .json.",
 )
-def refine(checkpoint: Path, baseline: Path | None, iterations: int | None, output: Path, **test: Any) -> None:
+def refine(checkpoint: Path, baseline: Path | None, output: Path, **choices: Any) -> None:
     """Look at the refinement: cost, improvement and distance to the teacher, iterate by iterate."""
     from ..plots import refinement_panels, save_png  # matplotlib takes a second to import
 
     make_folder_of(output)
     paths = _names([path for path in (checkpoint, baseline) if path is not None])
-    judged = {name: read(path, by_teacher=True, **test) for name, path in paths.items()}
+    how = refined(choices)
+    judged = {name: read(path, by_teacher=True, **choices) for name, path in paths.items()}
     panels, summaries = {}, {}
     for name, (model, data) in judged.items():
         instances = data.initial_states, data.target_states
         with single_thread():
-            metrics = judge_iterates(model, model.problem, *instances, iterations, data.control_sequences)
+            metrics = judge_iterates(model, model.problem, *instances, expert_controls=data.control_sequences, **how)
         panels[name] = metrics["cost"], metrics["control_mse"]
         found = summaries[name] = refinement_metrics(*panels[name])
         table = pd.DataFrame({"cost": found["iteration_costs"], "control_mse": found["control_mse"]})
@@ -116,6 +121,12 @@ def refine(checkpoint: Path, baseline: Path | None, iterations: int | None, outp
     save_png(refinement_panels(panels), output)
     _write(output.with_suffix(".json"), summaries)
     click.echo(f"drawn: {output}")
+
+
+def refined(choices: dict[str, Any]) -> dict[str, Any]:
+    """How a model is to refine, taken out of what was chosen."""
+    how = {name: choices.pop(name) for name in ("iterations", "start", "safeguard", "tolerance")}
+    return how | {"start": how["start"] or None}
 
 
 def read(
@@ -143,12 +154,12 @@ def read(
 
 
 def evaluate_model(
-    checkpoint: Path, model: TinyRecursiveControl, test: Dataset, output: Path | None, iterations: int | None = None
+    checkpoint: Path, model: TinyRecursiveControl, test: Dataset, output: Path | None, **how: Any
 ) -> None:
     """Judge a checkpoint's model, print the results and write them."""
     problem = model.problem
     with single_thread():
-        results = report(model, test.initial_states, test.target_states, test.control_sequences, iterations)
+        results = report(model, test.initial_states, test.target_states, test.control_sequences, **how)
     results["training"] = training_summary(checkpoint)
     found, speed = results["metrics"], results["speed"]
     to_lqr = f"{found['gap_to_lqr']:.3%}" if "gap_to_lqr" in found else "none: LQR can't solve this problem"

@@ -66,6 +66,13 @@ training_options = options(
         default=None,
     ),
     of_training("loss", "The gap by default, process if a process weight is given.", default=None),
+    of_training("gap_weight", "Weight of the loss in the gap's logarithm."),
+    of_training("gap_floor", "Gap below which that loss asks for no more."),
+    of_training("most_depth", "Of deep supervision: how often an instance is refined at most."),
+    of_training("start_noise", "Of deep supervision: share of the instances that begin elsewhere."),
+    of_training(
+        "average", "How much of the weights' moving average a step leaves.  [default: 0.999, unrolled 0]", default=None
+    ),
     of_training("state_weight", "Weight of cloning the teacher's states too."),
     of_training(
         "process_weight", "Weight of the term in the costs of all iterates; 0.1 if the loss has one.", default=None
@@ -115,9 +122,7 @@ def train_on(
     """Make and train a network as the options say: fields of the training's configuration, the others the model's."""
     settings = {name: value for name, value in choices.items() if value is not None}
     training = {name: settings.pop(name) for name in TrainingConfig.__dataclass_fields__ if name in settings}
-    if "process_weight" in training:
-        training.setdefault("loss", "process")
-    loss = training.get("loss")
+    config = TrainingConfig.from_options(**training)  # refused before anything is made
     if trm_style:
         settings = TRM_STYLE | settings
     two_level = settings.get("use_two_level", False)
@@ -126,15 +131,10 @@ def train_on(
         ("L_cycles" in settings, two_level, "--L-cycles is for --use-two-level"),
         ("num_inner_cycles" in settings, not two_level, "--num-inner-cycles is for one level; with two, --L-cycles"),
         ("value_weight" in training, use_value_predictor, "--value-weight is for --use-value-predictor"),
-        (
-            "process_weight" in training,
-            training.get("loss") in weighted,
-            f"--process-weight is for {', '.join(weighted)}",
-        ),
+        ("process_weight" in training, config.loss in weighted, f"--process-weight is for {', '.join(weighted)}"),
     ):
         if given and not needed:
             raise click.UsageError(f"{means}.")
-    config = TrainingConfig.from_options(**training)  # refused before anything is made
     model = TinyRecursiveControl.create(model_size, problem=dataset.problem, seed=config.seed, **settings)
     predictor = None
     if use_value_predictor:
@@ -149,7 +149,7 @@ def train_on(
         + (f" with process weight {config.process_weight:g}" if weighs else "")
         + (f", state weight {config.state_weight:g}" if config.state_weight else "")
     )
-    if (two_level or use_value_predictor) and loss is None:
+    if (two_level or use_value_predictor) and config.supervision == "deep":
         click.echo(
             "this is deep supervision of the gap; for process supervision, with which the first guides train two "
             "levels and a value predictor, add "
@@ -176,7 +176,9 @@ def train_on(
 @click.option("--output-dir", type=FOLDER, help="Folder of the run.  [default: outputs/supervised_SIZE]")
 @of_training("batch_size", "Instances a step.", default=128)
 @of_training("learning_rate", "At its highest.", "--lr", "--learning-rate")
+@of_training("warmup", "Share of the steps in which it first rises.", default=0.02)
 @seed_option
+@of_training("supervision", "A loss after each refinement, or one through all.")
 @of_training("state_weight", "Weight of cloning the teacher's states too.")
 @jobs_option
 def pipeline(
@@ -197,7 +199,6 @@ def pipeline(
     training_curves.png, evaluation_results.json and comparison_results.json.
     """
     start = time.perf_counter()
-    training["warmup"] = 0.02
     TrainingConfig.from_options(**training)  # refused before any work is done
     for name, count in (("num_samples", num_samples), ("num_test", num_test), ("jobs", jobs)):
         check_count(count, name)

@@ -92,16 +92,21 @@ def compare(
 
 
 def report(
-    model: ControlNetwork, initial: Tensor, target: Tensor, expert_controls: Tensor, iterations: int | None
+    model: ControlNetwork,
+    initial: Tensor,
+    target: Tensor,
+    expert_controls: Tensor,
+    iterations: int | None = None,
+    **how: Any,
 ) -> dict[str, Any]:
     """All that is measured of a model that knows its problem, for states ``[B, n]``, beside an expert's controls.
 
     ``problem`` and ``num_instances``; ``metrics`` of the last iterate, named as the columns of :func:`compare`, and
     ``optimum_success``; ``refinement``, see :func:`refinement_metrics`, with at least one; and ``speed``, see
-    :func:`measure_speed`.
+    :func:`measure_speed`. `iterations` and `how` are as for :func:`propose`; the speed is that of the plain way.
     """
     problem = model.problem
-    metrics = judge_iterates(model, problem, initial, target, iterations, expert_controls)
+    metrics = judge_iterates(model, problem, initial, target, iterations, expert_controls, **how)
     distance = metrics.pop("control_mse")
     initial, target = initial.double(), target.double()
     best = optimum(problem, initial, target)

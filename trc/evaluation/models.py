@@ -86,15 +86,19 @@ def judge_iterates(
     target: Tensor,
     iterations: int | None = None,
     expert_controls: Tensor | None = None,
+    **how: Any,
 ) -> dict[str, Tensor]:
-    """Metrics ``[B, K+1]`` of all iterates of a model, which may know no problem; see :func:`iterate_metrics`."""
+    """Metrics ``[B, K+1]`` of all iterates of a model, which may know no problem; see :func:`iterate_metrics`.
+
+    `iterations` and `how` are as for :func:`propose`.
+    """
     check_network(model)
     check_problem(problem)
     if model.problem is not None and model.problem.name != problem.name:
         raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
     problem.check_states(initial, target)
     own = partial(rollout, problem) if model.problem is None else None
-    iterates = propose(model, initial, target, iterations, dynamics_fn=own)
+    iterates = propose(model, initial, target, iterations, dynamics_fn=own, **how)
     return iterate_metrics(problem, initial, target, iterates, expert_controls)
 
 
@@ -106,6 +110,7 @@ def evaluate(
     *,
     reference_cost: Tensor | None = None,
     iterations: int | None = None,
+    **how: Any,
 ) -> dict[str, float]:
     """Metrics of a model's last iterate for `initial` and `target` states ``[B, n]``, simulated on `problem`.
 
@@ -114,7 +119,7 @@ def evaluate(
     reference_cost : Tensor ``[B]``, optional
         What the gap is measured against; saturated LQR on the same instances by default.
     iterations : int, optional
-        As for :func:`propose`.
+        As for :func:`propose`, and so is `how`.
 
     Returns
     -------
@@ -122,7 +127,7 @@ def evaluate(
         See :func:`aggregate`; also, with at least one refinement, ``convergence_rate``, ``monotone_share`` and
         ``share_improving`` of :func:`refinement_metrics`.
     """
-    metrics = judge_iterates(model, problem, initial, target, iterations)
+    metrics = judge_iterates(model, problem, initial, target, iterations, **how)
     if reference_cost is None:
         reference_cost = lqr(problem, initial.double(), target.double()).cost
         if lost := int((~reference_cost.isfinite()).sum()):
@@ -145,11 +150,12 @@ def evaluate_refinement(
     *,
     expert_controls: Tensor | None = None,
     iterations: int | None = None,
+    **how: Any,
 ) -> dict[str, float | list[float]]:
     """Measures of how a model's iterates follow each other; see :func:`refinement_metrics`.
 
-    They are simulated on `problem` for `initial` and `target` states ``[B, n]``, as many `iterations` as for
+    They are simulated on `problem` for `initial` and `target` states ``[B, n]``, `iterations` and `how` as for
     :func:`propose`, and compared with `expert_controls` ``[B, T, m]`` if these are given (``control_mse``).
     """
-    metrics = judge_iterates(model, problem, initial, target, iterations, expert_controls)
+    metrics = judge_iterates(model, problem, initial, target, iterations, expert_controls, **how)
     return refinement_metrics(metrics["cost"], metrics.get("control_mse"))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..common.checks import check_count, check_kind, check_same_dtype, check_tensor, plain, shown
+from ..common.checks import NotFinite, check_count, check_kind, check_same_dtype, check_tensor, plain, shown
 from ..common.memory import check_memory
 from ..common.modes import refuse_script
 from ..problems import Problem, check_problem
@@ -70,8 +70,8 @@ class ControlNetwork(nn.Module, ABC):
             ``(states [B, n], controls [B, T, m])`` to final states ``[B, n]`` or trajectories ``[B, T+1, n]``, used
             for the feedback instead of the model's own problem.
         iterations : int, optional
-            Number of refinements; ``config.num_outer_cycles`` by default, any number is possible. A feed-forward
-            network has none.
+            Number of refinements; ``config.num_outer_cycles`` by default, any number is possible, and 0 gives the
+            first guess. A feed-forward network has none.
         start : {"guess", "lqr", "zero"}, another of the problem's own, or Tensor ``[B, T, m]``; or several, optional
             Where to begin, in place of the network's own first guess; of several the cheapest, an instance at a time.
         safeguard : bool
@@ -114,11 +114,19 @@ class ControlNetwork(nn.Module, ABC):
         told: dict[str, Tensor] = {}
         if safeguard or tolerance is not None:
             guard, some = Guard(safeguard, check_tolerance(tolerance)), Instances(asked, initial, target)
+            if FEEDBACKS[self.config.feedback].asks_others:
+                raise ValueError(
+                    f"feedback {self.config.feedback!r} needs the whole batch, which none can leave: leave safeguard "
+                    "and tolerance out."
+                )
             if begun is not None:
                 begun = partial(begun, spend=some.spend_on_all)
             found, told = self.guarded_iterates(question, some, iterations, guard, begun)
         else:
-            found = self.iterates(question, initial, target, simulator, iterations, begun)
+            try:
+                found = self.iterates(question, initial, target, simulator, iterations, begun)
+            except NotFinite as error:
+                raise NotFinite(f"{error} With safeguard=True, or a tolerance, the other instances go on.") from error
         output = {"controls": found.controls[-1]} | told
         if simulator is not None:
             none = initial.new_zeros(initial.shape[0], 0, self.config.state_dim)
@@ -183,6 +191,11 @@ class ControlNetwork(nn.Module, ABC):
         """What simulates between iterations, or None where feedback is off or no simulator is known."""
         if not self.uses_feedback:
             return None
+        if self.problem is None and FEEDBACKS[self.config.feedback].asks_cost:
+            raise ValueError(
+                f"feedback {self.config.feedback!r} goes by what a plan costs: make the model with problem=, or set "
+                "model.problem."
+            )
         if dynamics_fn is not None or self.problem is not None:
             return Simulator(self.problem, dynamics_fn)
         if self.needs_simulator:

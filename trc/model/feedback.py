@@ -95,8 +95,8 @@ class Simulator:
                 states = self(initial, controls.requires_grad_())
                 if states.ndim != 3 or not states.requires_grad:
                     raise ValueError(
-                        "the costate needs dynamics_fn to return trajectories [B, T+1, n] that can be differentiated: "
-                        "write it in torch."
+                        "the cost's gradient is asked for, by this feedback or by safeguard=True: let dynamics_fn "
+                        "return trajectories [B, T+1, n] that can be differentiated, and write it in torch."
                     )
                 costs = self.problem.cost(states, controls, target)
                 (gradient,) = torch.autograd.grad(costs.sum(), controls)
@@ -142,11 +142,13 @@ Size = Callable[[int, int, int], int]
 
 
 class Feedback(NamedTuple):
-    """One kind of feedback: how many features it shows, how it observes (None: not), and if it proposes a step."""
+    """One kind of feedback: how many features it shows, how it observes (None: not), and what that takes."""
 
     size: Size
     observe: Observe | None
-    steps: bool = False
+    steps: bool = False  #: whether it proposes a step of the controls
+    asks_cost: bool = False  #: whether it goes by what plans cost, which a problem knows and a ``dynamics_fn`` doesn't
+    asks_others: bool = False  #: whether it shows an instance something of the others of its batch
 
 
 def one_a_state(n: int, m: int, T: int) -> int:
@@ -159,14 +161,15 @@ FEEDBACKS: Registry[Feedback] = Registry("feedback")
 FEEDBACKS.add("none", Feedback(one_a_state, None), one_a_state)
 
 
-def feedback(name: str, size: Size = one_a_state, *, steps: bool = False) -> Callable[[Observe], Observe]:
+def feedback(name: str, size: Size = one_a_state, **takes: bool) -> Callable[[Observe], Observe]:
     """Register, as a decorator, a function that observes; it shows `size` features, by default one a state.
 
-    If it proposes `steps` of the controls, the network takes them, and adds what it thinks they lack.
+    What it `takes` is said as in :class:`Feedback`. If it proposes ``steps`` of the controls, the network takes them,
+    and adds what it thinks they lack.
     """
 
     def add(observe: Observe) -> Observe:
-        FEEDBACKS.add(name, Feedback(size, observe, steps), observe)
+        FEEDBACKS.add(name, Feedback(size, observe, **takes), observe)
         return observe
 
     return add
@@ -182,7 +185,7 @@ def terminal_error(
     return Observation(states, error, error / scale)
 
 
-@feedback("shuffled")
+@feedback("shuffled", asks_others=True)
 def shuffled_error(
     simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, scale: Tensor
 ) -> Observation:
@@ -228,7 +231,7 @@ def costate_size(n: int, m: int, T: int) -> int:
     return T * m + 2 + n * len(_times(T))
 
 
-@feedback("costate", costate_size)
+@feedback("costate", costate_size, asks_cost=True)
 def costate(simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, scale: Tensor) -> Observation:
     """Show how the cost changes with each control: the costate, seen through the controls.
 
@@ -254,7 +257,7 @@ def newton_size(n: int, m: int, T: int) -> int:
     return costate_size(n, m, T) + 1
 
 
-@feedback("newton", newton_size, steps=True)
+@feedback("newton", newton_size, steps=True, asks_cost=True)
 def newton(simulator: Simulator, initial: Tensor, target: Tensor, controls: Tensor, scale: Tensor) -> Observation:
     """Propose a Newton step, and show it in place of the gradient: one iteration of iterative LQR from the controls."""
     told = costate(simulator, initial, target, controls, scale)

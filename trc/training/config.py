@@ -137,9 +137,13 @@ class TrainingConfig:
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
-        """Build from keywords; an unknown one is a ``ValueError`` that lists the known ones."""
-        asked = {"supervision": "unrolled"} if "loss" in options else {}
+        """Build from keywords; an unknown one is a ``ValueError`` that lists the known ones.
+
+        A process weight alone asks for the improvement reward, and a loss alone for unrolled training.
+        """
+        asked = {"loss": "process"} if "process_weight" in options else {}
         asked |= options
+        asked = ({"supervision": "unrolled"} if "loss" in asked else {}) | asked
         if asked.get("supervision") == "unrolled":
             asked = {"loss": "cloning", "average": 0.0} | asked
         return from_settings(cls, asked, "training option")
