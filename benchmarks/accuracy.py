@@ -21,6 +21,7 @@ from tqdm import tqdm
 import trc
 from trc.artifact.presets import PAPER_PROBLEMS
 from trc.common.provenance import project_root
+from trc.model.guarded import SPENT
 
 SEED = 0
 
@@ -34,16 +35,22 @@ WANTED, TOGETHER, ALONE = (1e-3, 1e-6), 1024, 32
 NETWORKS = {"error": (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30), "newton": (0, 1, 2, 3, 4, 5, 6, 8)}
 NETWORKS["costate"] = (*NETWORKS["error"], 50, 100)
 
+#: Simulations and passes backwards of a refinement.
+ASKS = {"error": SPENT["told"], "costate": SPENT["gradient"], "newton": SPENT["step"]}
+
 #: Refinements before the Newton steps of a solver that a network starts.
 BEFORE = 1
 
 
 @dataclass(frozen=True)
 class Way:
-    """Controls ``[B, T, m]`` of instances at an effort; `alone` ways take one at a time."""
+    """Controls ``[B, T, m]`` of instances at an effort, and what an instance takes in the mean: simulations and passes
+    backwards, of IPOPT evaluations of the dynamics and of their derivatives. `alone` ways take one at a time.
+    """
 
     name: str
     solve: Callable[[Tensor, Tensor, float], Tensor]
+    spent: Callable[[Tensor, Tensor, float], tuple[float, float]]
     efforts: Sequence[float]
     alone: bool = False
 
@@ -53,14 +60,37 @@ def ways(problem: trc.Problem) -> Iterator[Way]:
     for told, efforts in NETWORKS.items():
         path = project_root() / "results" / "checkpoints" / f"{problem.name}-{told}.safetensors"
         model = trc.load_model(path).eval()
-        yield Way(f"network, {told}", partial(by_network, model), efforts)
+        spent = partial(spent_by_network, ASKS[told])
+        yield Way(f"network, {told}", partial(by_network, model), spent, efforts)
         if told == "error":
-            yield Way("network, error, without torch", partial(by_planner, planner(model)), efforts, alone=True)
+            alone = partial(by_planner, planner(model))
+            yield Way("network, error, without torch", alone, spent, efforts, alone=True)
         if told != "newton":
-            yield Way(f"network, {told}, and Newton", partial(by_both, problem, model), range(1, 15))
+            both = partial(by_both, problem, model)
+            taken = partial(spent_by_ilqr, both, [BEFORE * count for count in ASKS[told]])
+            yield Way(f"network, {told}, and Newton", partial(controls_of, both), taken, range(1, 15))
     for start in ("lqr", "zero"):
-        yield Way(f"ilqr from {start}", partial(by_ilqr, problem, start), range(1, 30))
-    yield Way("IPOPT from lqr", ByIpopt(problem), (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8), alone=True)
+        ilqr = partial(by_ilqr, problem, start)
+        taken = partial(spent_by_ilqr, ilqr, (float(start == "lqr"), 0))
+        yield Way(f"ilqr from {start}", partial(controls_of, ilqr), taken, range(1, 30))
+    ipopt = ByIpopt(problem)
+    yield Way("IPOPT from lqr", ipopt, ipopt.spent, (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8), alone=True)
+
+
+def spent_by_network(asks: tuple[int, int], initial: Tensor, target: Tensor, effort: int) -> tuple[float, float]:
+    return effort * asks[0], effort * asks[1]
+
+
+def spent_by_ilqr(
+    solve: Callable[..., trc.Trajectory], before: Sequence[float], initial: Tensor, target: Tensor, effort: int
+) -> tuple[float, float]:
+    """An iteration is one simulation and two passes; the start's cost is a simulation, too."""
+    taken = solve(initial, target, effort).iterations.double().mean().item()
+    return before[0] + 1 + taken, before[1] + 2 * taken
+
+
+def controls_of(solve: Callable[..., trc.Trajectory], initial: Tensor, target: Tensor, effort: int) -> Tensor:
+    return solve(initial, target, effort).controls
 
 
 def by_network(model: trc.TinyRecursiveControl, initial: Tensor, target: Tensor, effort: int) -> Tensor:
@@ -70,10 +100,9 @@ def by_network(model: trc.TinyRecursiveControl, initial: Tensor, target: Tensor,
 
 def by_both(
     problem: trc.Problem, model: trc.TinyRecursiveControl, initial: Tensor, target: Tensor, effort: int
-) -> Tensor:
-    return trc.solve(
-        problem, initial, target, model=model, iterations=BEFORE, tolerance=TOLERANCE, max_iterations=effort
-    ).controls
+) -> trc.Trajectory:
+    limits = {"tolerance": TOLERANCE, "max_iterations": effort}
+    return trc.solve(problem, initial, target, model=model, iterations=BEFORE, **limits)
 
 
 def by_planner(plan: Callable[..., object], initial: Tensor, target: Tensor, effort: int) -> Tensor:
@@ -81,8 +110,8 @@ def by_planner(plan: Callable[..., object], initial: Tensor, target: Tensor, eff
     return torch.stack([torch.as_tensor(plan(*row, iterations=effort)) for row in zip(x, goal, strict=True)]).double()
 
 
-def by_ilqr(problem: trc.Problem, start: str, initial: Tensor, target: Tensor, effort: int) -> Tensor:
-    return trc.ilqr(problem, initial, target, start=start, tolerance=TOLERANCE, max_iterations=effort).controls
+def by_ilqr(problem: trc.Problem, start: str, initial: Tensor, target: Tensor, effort: int) -> trc.Trajectory:
+    return trc.ilqr(problem, initial, target, start=start, tolerance=TOLERANCE, max_iterations=effort)
 
 
 class ByIpopt:
@@ -96,6 +125,15 @@ class ByIpopt:
         begun = trc.ilqr(self.problem, initial, target, start="lqr", max_iterations=0)
         rows = zip(*(tensor.numpy() for tensor in (initial, target, begun.states, begun.controls)), strict=True)
         return self.problem.clip(torch.tensor(np.stack([self.solver(effort)(*row)[0] for row in rows])))
+
+    def spent(self, initial: Tensor, target: Tensor, effort: float) -> tuple[float, float]:
+        found = []
+        for row in zip(initial[:ALONE].split(1), target[:ALONE].split(1), strict=True):
+            self(*row, effort)
+            calls = self.solver(effort).solver.stats()
+            found.append((calls["n_call_nlp_g"], calls["n_call_nlp_jac_g"] + calls["n_call_nlp_hess_l"]))
+        rollouts, derivatives = np.mean(found, 0)
+        return 1 + float(rollouts), float(derivatives)  # saturated LQR is found by a simulation
 
 
 def gaps(
@@ -152,6 +190,7 @@ def measure_accuracy(repeats: int) -> pd.DataFrame:
                 if effort is None:
                     continue
                 row |= {"effort": effort, "gap": gap}
+                row |= dict(zip(("rollouts", "adjoints"), way.spent(initial, target, effort), strict=True))
                 calls.append(Clocked(row, "one", partial(each, way, parts, effort), ALONE))
                 if not way.alone:
                     calls.append(Clocked(row, "many", partial(way.solve, initial, target, effort), TOGETHER))
@@ -161,7 +200,7 @@ def measure_accuracy(repeats: int) -> pd.DataFrame:
     for call in calls:
         call.write()
     times = [f"{name}_{q}" for name in ("one", "many") for q in ("ms", "q1", "q3")]
-    return pd.DataFrame(rows, columns=["problem", "way", "wanted", "effort", "gap", *times])
+    return pd.DataFrame(rows, columns=["problem", "way", "wanted", "effort", "gap", "rollouts", "adjoints", *times])
 
 
 def each(way: Way, parts: Sequence[tuple[Tensor, Tensor]], effort: float) -> list[Tensor]:
