@@ -84,7 +84,7 @@ def spent_by_network(asks: tuple[int, int], initial: Tensor, target: Tensor, eff
 def spent_by_ilqr(
     solve: Callable[..., trc.Trajectory], before: Sequence[float], initial: Tensor, target: Tensor, effort: int
 ) -> tuple[float, float]:
-    """An iteration is one simulation and two passes; the start's cost is a simulation, too."""
+    """An iteration is one simulation (its line search may need more) and two passes; the start's cost is one, too."""
     taken = solve(initial, target, effort).iterations.double().mean().item()
     return before[0] + 1 + taken, before[1] + 2 * taken
 

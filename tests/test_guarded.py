@@ -283,6 +283,20 @@ def test_overflow_says_how_the_others_go_on(van_der_pol, instances):
         ValueError, match=r"rollout overflows: .*With safeguard=True, or a tolerance, the other instances"
     ):
         tiny(van_der_pol)(initial, target)
+    for alone in (tiny(van_der_pol), tiny(van_der_pol, feedback="wrong")):
+        with pytest.raises(ValueError, match=r"or closer states\.$"):
+            alone(initial[3:4], target[3:4])
+
+
+def test_every_iterate_of_those_that_overflow_can_be_simulated(van_der_pol, instances):
+    model = tiny(van_der_pol)
+    model.refinement = lambda z_0, latents, controls, seen: (latents, controls * 1e30)
+    van_der_pol = van_der_pol.replace(control_low=(-1e38,), control_high=(1e38,))
+    model.problem = van_der_pol
+    output = model(*instances, iterations=3, tolerance=1e-9, return_all_iterations=True)
+    assert output["overflowed"].all()
+    for controls in output["all_controls"].unbind(1):
+        assert trc.rollout(van_der_pol, instances[0], controls).isfinite().all()
 
 
 @pytest.mark.parametrize("settings", [{"carry_latents": True}, {"use_two_level": True, "L_cycles": 2}], ids=str)
@@ -295,10 +309,12 @@ def test_safeguard_wraps_any_network(van_der_pol, instances, kind, settings):
     assert (costs[1:] <= costs[:-1] * (1 + 1e-6)).all() and (costs[-1] < costs[0]).any()
 
 
-def test_safeguard_of_a_users_simulator_is_that_of_the_problem(van_der_pol, instances):
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_safeguard_of_a_users_simulator_is_that_of_the_problem(van_der_pol, instances, mode):
     dynamics = lambda x, u: trc.rollout(van_der_pol, x, u)  # noqa: E731
     model = tiny(van_der_pol)
-    own, theirs = (model(*instances, dynamics_fn=fn, safeguard=True, iterations=3) for fn in (None, dynamics))
+    with mode():
+        own, theirs = (model(*instances, dynamics_fn=fn, safeguard=True, iterations=3) for fn in (None, dynamics))
     torch.testing.assert_close(own["controls"], theirs["controls"], rtol=0, atol=1e-3)
 
 
@@ -324,7 +340,7 @@ def test_starts_are_what_their_names_say(van_der_pol, instances):
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        ("middle", "unknown start 'middle'"),
+        ("middle", "unknown start 'middle'; known are guess, lqr, zero, or controls"),
         ([], "start must name at least one"),
         (torch.zeros(3, 100, 1), r"start controls must .* \[24, 100, 1\]"),
         ("random", "drawn by trc.random_controls"),

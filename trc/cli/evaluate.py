@@ -40,7 +40,11 @@ checkpoint_option = click.option(
 )
 refinement_options = options(
     click.option("--iterations", type=int, help="Refinements; as many as the model was made for by default."),
-    click.option("--start", multiple=True, help="Where to begin: guess, lqr, zero; of several the cheapest."),
+    click.option(
+        "--start",
+        multiple=True,
+        help="Where to begin: guess, lqr, zero, or one of the problem's own; of several the cheapest.",
+    ),
     click.option("--safeguard", is_flag=True, help="No iterate may cost more than the one before."),
     click.option("--tolerance", type=float, help="A plan with such a residual, or such a change, is good enough."),
 )
@@ -126,7 +130,7 @@ def refine(checkpoint: Path, baseline: Path | None, output: Path, **choices: Any
 def refined(choices: dict[str, Any]) -> dict[str, Any]:
     """How a model is to refine, taken out of what was chosen."""
     how = {name: choices.pop(name) for name in ("iterations", "start", "safeguard", "tolerance")}
-    return how | {"start": how["start"] or None}
+    return how | {"start": list(how["start"]) or None}
 
 
 def read(
@@ -160,7 +164,7 @@ def evaluate_model(
     problem = model.problem
     with single_thread():
         results = report(model, test.initial_states, test.target_states, test.control_sequences, **how)
-    results["training"] = training_summary(checkpoint)
+    results["refined"], results["training"] = how, training_summary(checkpoint)
     found, speed = results["metrics"], results["speed"]
     to_lqr = f"{found['gap_to_lqr']:.3%}" if "gap_to_lqr" in found else "none: LQR can't solve this problem"
     single = f"median {found['gap_median']:.3%}, 99th percentile {found['gap_p99']:.3%}"

@@ -66,10 +66,20 @@ training_options = options(
         default=None,
     ),
     of_training("loss", "The gap by default, process if a process weight is given.", default=None),
-    of_training("gap_weight", "Weight of the loss in the gap's logarithm."),
-    of_training("gap_floor", "Gap below which that loss asks for no more."),
-    of_training("most_depth", "Of deep supervision: how often an instance is refined at most."),
-    of_training("start_noise", "Of deep supervision: share of the instances that begin elsewhere."),
+    of_training("gap_weight", f"Weight of the gap's logarithm.  [default: {TrainingConfig.gap_weight}]", default=None),
+    of_training(
+        "gap_floor", f"Gap below which that asks for no more.  [default: {TrainingConfig.gap_floor}]", default=None
+    ),
+    of_training(
+        "most_depth",
+        f"How often an instance is refined at most, from 2 on.  [default: {TrainingConfig.most_depth}]",
+        default=None,
+    ),
+    of_training(
+        "start_noise",
+        f"Share of the instances that begin elsewhere.  [default: {TrainingConfig.start_noise}]",
+        default=None,
+    ),
     of_training(
         "average", "How much of the weights' moving average a step leaves.  [default: 0.999, unrolled 0]", default=None
     ),
@@ -131,6 +141,16 @@ def train_on(
         ("L_cycles" in settings, two_level, "--L-cycles is for --use-two-level"),
         ("num_inner_cycles" in settings, not two_level, "--num-inner-cycles is for one level; with two, --L-cycles"),
         ("value_weight" in training, use_value_predictor, "--value-weight is for --use-value-predictor"),
+        (
+            "most_depth" in training or "start_noise" in training,
+            config.supervision == "deep",
+            "--most-depth and --start-noise are for --supervision deep",
+        ),
+        (
+            "gap_weight" in training or "gap_floor" in training,
+            config.loss == "gap",
+            "--gap-weight and --gap-floor are for --loss gap",
+        ),
         ("process_weight" in training, config.loss in weighted, f"--process-weight is for {', '.join(weighted)}"),
     ):
         if given and not needed:
@@ -149,7 +169,7 @@ def train_on(
         + (f" with process weight {config.process_weight:g}" if weighs else "")
         + (f", state weight {config.state_weight:g}" if config.state_weight else "")
     )
-    if (two_level or use_value_predictor) and config.supervision == "deep":
+    if (two_level or use_value_predictor) and config.supervision == "deep" and config.loss == "gap":
         click.echo(
             "this is deep supervision of the gap; for process supervision, with which the first guides train two "
             "levels and a value predictor, add "

@@ -27,6 +27,10 @@ class NotFinite(ValueError):
     """Numbers that are NaN or infinite: some of a batch may have them, and the others none."""
 
 
+class Overflow(NotFinite):
+    """Such numbers in what was computed of others that are finite."""
+
+
 def plain(value: Any) -> Any:
     """A number of NumPy's, torch's or another's as Python's own, 0-d arrays and tensors too; all else as it is."""
     if type(value) in (int, float, str, bool):

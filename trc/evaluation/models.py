@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from ..common.modes import values_only
 from ..experts import lqr
 from ..model import ControlNetwork, check_network
 from ..problems import Problem, check_problem
-from ..simulation import Dynamics, rollout
+from ..simulation import Dynamics
 from .metrics import aggregate, iterate_metrics, refinement_metrics
 
 #: Models are evaluated in chunks of this many instances, so that memory is bounded.
@@ -97,8 +96,11 @@ def judge_iterates(
     if model.problem is not None and model.problem.name != problem.name:
         raise ValueError(f"the model is for {model.problem.name!r}, not for {problem.name!r}.")
     problem.check_states(initial, target)
-    own = partial(rollout, problem) if model.problem is None else None
-    iterates = propose(model, initial, target, iterations, dynamics_fn=own, **how)
+    own, model.problem = model.problem, problem if model.problem is None else model.problem
+    try:
+        iterates = propose(model, initial, target, iterations, **how)
+    finally:
+        model.problem = own
     return iterate_metrics(problem, initial, target, iterates, expert_controls)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..common.checks import NotFinite, check_count, check_kind, check_same_dtype, check_tensor, plain, shown
+from ..common.checks import Overflow, check_count, check_kind, check_same_dtype, check_tensor, plain, shown
 from ..common.memory import check_memory
 from ..common.modes import refuse_script
 from ..problems import Problem, check_problem
@@ -125,8 +125,10 @@ class ControlNetwork(nn.Module, ABC):
         else:
             try:
                 found = self.iterates(question, initial, target, simulator, iterations, begun)
-            except NotFinite as error:
-                raise NotFinite(f"{error} With safeguard=True, or a tolerance, the other instances go on.") from error
+            except Overflow as error:
+                if len(initial) == 1 or FEEDBACKS[self.config.feedback].asks_others:
+                    raise
+                raise Overflow(f"{error} With safeguard=True, or a tolerance, the other instances go on.") from error
         output = {"controls": found.controls[-1]} | told
         if simulator is not None:
             none = initial.new_zeros(initial.shape[0], 0, self.config.state_dim)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..common.checks import NotFinite, all_finite
+from ..common.checks import Overflow, all_finite
 from ..common.registry import Registry
 from ..experts.ilqr import newton_step
 from ..experts.stationarity import ordinary_cost, residual_at
@@ -47,7 +47,7 @@ class Simulator:
             return rollout(self.problem, initial, controls)
         states = self._of_function(initial, controls)
         if not all_finite(states):
-            raise NotFinite("dynamics_fn returned states that are not finite; check it with the same controls.")
+            raise Overflow("dynamics_fn returned states that are not finite; check it with the same controls.")
         return states
 
     def _of_function(self, initial: Tensor, controls: Tensor) -> Tensor:
@@ -91,7 +91,8 @@ class Simulator:
             told = simulate_costate(self.problem, initial, controls, target)
             states, costs, gradient = told.states, told.cost, told.gradient
         else:
-            with torch.enable_grad():
+            with torch.inference_mode(False), torch.enable_grad():
+                initial, controls, target = (tensor.clone() for tensor in (initial, controls, target))
                 states = self(initial, controls.requires_grad_())
                 if states.ndim != 3 or not states.requires_grad:
                     raise ValueError(
@@ -102,7 +103,7 @@ class Simulator:
                 (gradient,) = torch.autograd.grad(costs.sum(), controls)
             states, costs = states.detach(), costs.detach()
         if not all_finite(gradient):
-            raise NotFinite("the gradient of the cost is not finite; check the step and the cost at these controls.")
+            raise Overflow("the gradient of the cost is not finite; check the step and the cost at these controls.")
         return states, costs, gradient
 
     def stationarity(self, initial: Tensor, controls: Tensor, target: Tensor) -> Tensor:

@@ -90,10 +90,10 @@ class Instances:
         self.controls = self.before = controls
         if not judged:
             return
-        if self.simulator.dynamics_fn is not None:  # the last resort needs its gradient: better to know now
-            self.ask(lambda initial, target, u: self.simulator.gradient(initial, u, target), self.rows[:1])
         self.costs = self.judge(self.controls.unsqueeze(0), self.rows)[0]
         self.leave(self.costs == torch.inf, overflowed=True)
+        if self.simulator.dynamics_fn is not None:  # the last resort needs its gradient: better to know now
+            self.ask(lambda initial, target, u: self.simulator.gradient(initial, u, target), self.rows[:1])
 
     def leave(self, which: Tensor, seen: Observation | None = None, *, overflowed: bool = False) -> Observation | None:
         """Refine some of the rest ``[b]`` no more; what is seen of the others."""

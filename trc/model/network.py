@@ -103,6 +103,7 @@ class TinyRecursiveControl(ControlNetwork):
         asks = self.uses_feedback and some.simulator.is_known
         for _ in range(iterations):
             seen = some.observe(self.observe) if asks and len(some.rows) else None
+            all_controls[-1] = some.controls  # those that overflow are one iterate back
             error = None if seen is None else some.filled(seen.error, errors[-1] if errors else None)
             if guard.tolerance is not None and seen is not None and seen.residual is not None:
                 seen = some.leave(seen.residual <= guard.tolerance, seen)
@@ -124,7 +125,7 @@ class TinyRecursiveControl(ControlNetwork):
             all_controls.append(some.controls)
             all_latents.append(latents)
         told = some.finish()
-        all_controls[-1] = some.controls  # some of the last may overflow
+        all_controls[-1] = some.controls
         return Iterates(all_controls, all_latents, errors), told
 
     def first_guess(self, z_0: Tensor) -> Tensor:

@@ -46,6 +46,9 @@ def _controls(start: Start, guess: Tensor, initial: Tensor, target: Tensor, simu
         raise ValueError("a start elsewhere is the problem's: make the model with problem=, or set model.problem.")
     if isinstance(start, str) and start == "random":
         raise ValueError("random controls are drawn by trc.random_controls(problem, count, generator): give them.")
+    usual = ("guess", "lqr", "zero")
+    if isinstance(start, str) and start not in usual and start not in (own := problem.start_controls(initial, target)):
+        raise ValueError(f"unknown start {start!r}; known are {', '.join((*usual, *own))}, or controls [B, T, m].")
     if isinstance(start, str) and start == "lqr":
         controls = lqr(problem, initial.double(), target.double()).controls
     else:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..common.checks import NotFinite, all_finite, check_kind, check_real, check_same_dtype
+from ..common.checks import Overflow, all_finite, check_kind, check_real, check_same_dtype
 from ..common.modes import apart, shape_of
 from ..problems import Parameters, Problem
 
@@ -77,7 +77,7 @@ def check_overflow(states: Tensor) -> None:
         return
     bad = ~torch.isfinite(states).all(-1)  # (T+1, B)
     step = int(bad.any(1).nonzero()[0])
-    raise NotFinite(
+    raise Overflow(
         f"the rollout overflows: at step {step} of {len(states) - 1} the first state is not finite, in the end in "
         f"{int(bad.any(0).sum())} of {len(bad[0])} instances; use smaller controls, a smaller dt or closer states."
     )
