@@ -4,7 +4,18 @@ import itertools
 
 import pandas as pd
 
-from trc.artifact.figures.names import BEGINNINGS, BOTH, COMPARED, DESCENTS, RULES, SETTINGS, TELLS, WAYS
+from trc.artifact.figures.names import (
+    BEGINNINGS,
+    BOTH,
+    COMPARED,
+    DESCENTS,
+    RULES,
+    SETTINGS,
+    TELLS,
+    TRAININGS,
+    UNROLLED_THROUGH,
+    WAYS,
+)
 from trc.artifact.figures.tables import QUESTIONS
 
 PROBLEMS = ("double_integrator", "van_der_pol")
@@ -62,7 +73,7 @@ def comparison():
 
 def refinement_curves():
     """Of two methods, two iterates and two seeds."""
-    networks = {"problem": PROBLEMS, "method": ("cloned_feedback", "supervised_feedback")}
+    networks = {"problem": PROBLEMS, "method": ("unrolled", "error")}
     totals = crossed(**networks, iterate=(0, 1), metric=("cost", "reduction", "control_mse"))
     totals = totals[(totals["iterate"] > 0) | (totals["metric"] != "reduction")]
     seeds = totals.merge(pd.DataFrame({"seed": (0, 1)}), how="cross")
@@ -127,8 +138,19 @@ def halting():
     return {"rules": rows.assign(**spent, gap=1 / rows["wanted"])}
 
 
+def counting():
+    """Trainings, how that of the base went, and unrolled ones beyond their training."""
+    beyond = crossed(problem=PROBLEMS, variant=UNROLLED_THROUGH, iterate=range(9))
+    return iterated(problem=PROBLEMS, variant=TRAININGS) | {
+        "curves": summary(beyond, "gap"),
+        "curve_runs": runs(beyond, "gap"),
+        "training": costate()["training"].rename(columns={"told": "variant"}).replace({"error": "deep"}),
+    }
+
+
 #: Experiments whose tables are made by a function of their own.
-MADE = {made.__name__: made for made in (comparison, refinement_curves, costate, test_time, outside, halting)}
+MADE = (comparison, refinement_curves, costate, test_time, outside, halting, counting)
+MADE = {made.__name__: made for made in MADE}
 
 
 def tables(experiment):
@@ -153,9 +175,7 @@ def tables(experiment):
         recursive = ("K1-n3", "K3-n3", "K7-n3", "K3-n1")
         plain = ("plain-parameters", "plain-arithmetic", "plain-longer")
         variants = crossed(problem=PROBLEMS, variant=(*recursive, "K3-n3-alone", *plain))
-        iterates = crossed(problem=PROBLEMS, variant=recursive, iterate=range(9))
-        curves = {"curves": summary(iterates, "gap"), "curve_runs": runs(iterates, "gap")}
-        return both(variants, "gap", "success") | curves | {"networks": networks(variants)}
+        return both(variants, "gap", "success") | {"networks": networks(variants)}
     if experiment == "size_ablation":
         names = ("small", "medium", "large", "latent-128", "latent-256", "blocks-1", "blocks-3", "blocks-4")
         variants = crossed(problem=PROBLEMS, set=("test", "wide"), variant=names)

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...plots import INK, MUTED
 from ..rows import select
-from .names import METHODS, Look, iterate_colors, present, title
+from .names import ONE_BY_ONE, UNROLLED_THROUGH, Look, iterate_colors, present, title
 from .panels import GAP, band, legend_below, lines_of, log_axis, side_by_side, stacked
 from .registry import figure
 
@@ -25,7 +25,7 @@ def refinement(curves: pd.DataFrame, runs: pd.DataFrame, improvements: pd.DataFr
     from, to, instances``: histograms of the share of its cost (%) that an instance loses.
     """
     metrics = {"cost": ("cost  $J$", 1), "reduction": ("taken off (%)", 100), "control_mse": ("control error²", 1)}
-    shown = present(METHODS, curves["method"])
+    shown = present(ONE_BY_ONE, curves["method"])
     figure, rows = stacked(curves["problem"], 4, 1.9, 0.6)
     for problem, row in rows.items():
         for ax, (metric, (name, unit)) in zip(row, metrics.items(), strict=False):
@@ -65,7 +65,7 @@ def iterates(trajectories: pd.DataFrame) -> Figure:
     `trajectories` has ``problem, method, instance, iterate, time, state_0, state_1, target_0, target_1, control_0``;
     the method ``teacher`` lies behind, and a trajectory's last control is missing, since the final state has none.
     """
-    shown = present(METHODS, trajectories["method"])
+    shown = present(ONE_BY_ONE, trajectories["method"])
     pairs = [(problem, method) for problem in dict.fromkeys(trajectories["problem"]) for method in shown]
     figure, rows = stacked(pairs, 3, 1.75, 0.4)
     for (problem, method), row in rows.items():
@@ -100,15 +100,14 @@ def _instance(controls: Axes, phase: Axes, frame: pd.DataFrame, letter: str) -> 
     phase.plot(start["target_0"], start["target_1"], "+", color=INK, markersize=7)
 
 
-@figure(10, "iterations", page="book/iterations", experiment="iterations", tier="ablations")
+@figure(10, page="book/counting", experiment="counting", tier="ablations")
 def iteration_curves(curves: pd.DataFrame, curve_runs: pd.DataFrame) -> Figure:
-    """Gap by iterate, far beyond the number that the networks were trained with.
+    """Gap by iterate, far beyond the number that the networks were unrolled through.
 
-    `curves` and `curve_runs` are by ``problem, variant, iterate, metric``; variants ``K…-n3`` are drawn.
+    `curves` and `curve_runs` are by ``problem, variant, iterate, metric``.
     """
-    trained = {name: int(name[1:-3]) for name in set(curves["variant"]) if name.endswith("-n3")}
-    names = sorted(trained, key=trained.__getitem__)
-    shades = dict(zip(names, iterate_colors(len(names)), strict=True))
+    trained = present(UNROLLED_THROUGH, curves["variant"])
+    shades = dict(zip(trained, iterate_colors(len(trained)), strict=True))
     figure, panels = side_by_side(curves, 2.9, x="iterate", y=GAP)
     for problem, ax in panels.items():
         for name, shade in shades.items():

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...plots import INK, MUTED
 from ..rows import select
-from .names import BEGINNINGS, BOTH, DESCENTS, RULES, TELLS, WAYS, Look, present, title
+from .names import BEGINNINGS, BOTH, DESCENTS, RULES, TELLS, TRAININGS, WAYS, Look, present, title
 from .panels import GAP, band, legend_below, lines_of, log_axis, side_by_side, stacked
 from .registry import figure
 
@@ -148,6 +148,18 @@ def halting(rules: pd.DataFrame) -> Figure:
 
     legend = lines_of(RULES, markersize=3.5)
     return _grid(_problems(rules), columns, draw, legend, x="mean refinements", legend_columns=3)
+
+
+@figure(25, "counting", page="book/counting", experiment="counting", tier="ablations")
+def counting(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Gap by refinement after several trainings, by ``problem, variant, iterate, metric``."""
+    return _curves(summary, runs, "variant", TRAININGS, 3.8, columns=3)
+
+
+@figure(26, "counting_learning", page="book/counting", experiment="counting", tier="ablations")
+def counting_learning(training: pd.DataFrame) -> Figure:
+    """Validation loss by epoch of the base, by ``problem, variant, seed, epoch``; a line a seed."""
+    return _learning(training, "variant", {"deep": TRAININGS["deep"]})
 
 
 def _learning(training: pd.DataFrame, by: str, looks: Mapping[str, Look]) -> Figure:

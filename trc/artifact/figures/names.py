@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from ...plots import INK, MUTED
 from ...problems import PROBLEMS
 
-K = TypeVar("K")
+K, V = TypeVar("K"), TypeVar("V")
 
 
 class Look(NamedTuple):
@@ -24,8 +24,6 @@ METHODS = {
     "random": Look("random controls", "#9a9a9a"),
     "zero": Look("zero controls", "#5c5c5c"),
     "untrained": Look("untrained network", "#e69f00"),
-    "cloned_feedback": Look("cloned, feedback", "#0072b2"),
-    "supervised_feedback": Look("process-supervised, feedback", "#882255"),
     "lqr": Look("saturated LQR", "#009e73"),
     "optimum": Look("optimum", "#d55e00"),
 }
@@ -48,6 +46,13 @@ COMPARED |= {name: METHODS[name] for name in ("lqr", "optimum")}
 
 #: A network as the start of a solver.
 BOTH = {"error-ilqr": Look("network, then iterative LQR", "#d55e00", "D")}
+
+#: Whose iterates are looked at one by one.
+ONE_BY_ONE = {
+    "unrolled": Look("trained unrolled", "#882255", "v"),
+    "reward": Look("with the reward", "#cc6677", "D"),
+    "error": Look("the base", "#0072b2"),
+}
 
 #: What one does without a network, by where it begins.
 DESCENTS = {
@@ -74,6 +79,25 @@ WAYS = {
     "guarded": Look("under guard", "#d55e00", "s"),
     "guarded-lqr": Look("under guard, from the cheaper of guess and LQR", "#e69f00", "^"),
 }
+
+#: Trainings that differ in one thing.
+TRAININGS = {
+    "unrolled": Look("unrolled, four epochs", "#882255"),
+    "unrolled-long": Look("unrolled, as long", "#cc6677"),
+    "deep": Look("the base", "#0072b2"),
+    "carried": Look("latents go on", "#e69f00"),
+    "together": Look("a batch of one age", "#999933"),
+    "depth-8": Look("at most 8 refinements", "#44aa99"),
+    "depth-128": Look("at most 128 refinements", "#9a9a9a"),
+    "no-average": Look("no average of the weights", "#aa4499"),
+    "no-noise": Look("every start its own guess", "#117733"),
+    "no-gap": Look("no term in the gap", "#5c5c5c"),
+    "gap-large": Look("ten times the gap's weight", "#661100"),
+}
+
+#: How many refinements unrolled networks are trained through.
+UNROLLED_THROUGH = {"K1": 1, "unrolled": 3, "K5": 5, "K7": 7}
+UNROLLED_THROUGH |= {f"K{K}-n3": K for K in (1, 3, 5, 7)}
 
 #: When to stop.
 RULES = {
@@ -166,7 +190,7 @@ def title(problem: str) -> str:
     return PROBLEMS.find(problem).title
 
 
-def present(looks: Mapping[K, Look], names: Iterable[K]) -> dict[K, Look]:
+def present(looks: Mapping[K, V], names: Iterable[K]) -> dict[K, V]:
     """The looks of what occurs in a table, in their own order."""
     found = set(names)
     return {name: look for name, look in looks.items() if name in found}
