@@ -179,6 +179,15 @@ def test_command_is_known_while_it_loads(monkeypatch, words, command):
     assert interrupts._command() == command
 
 
+@pytest.fixture
+def foreground():
+    """Interrupts as they are at a terminal; what a shell runs in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_interrupt_in_any_other_program_is_left_alone():
     assert interrupts.COMMAND == "" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with pytest.raises(KeyboardInterrupt), interrupts.heard():
@@ -189,6 +198,7 @@ def test_interrupt_in_any_other_program_is_left_alone():
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks where a process is in its start")
 @pytest.mark.parametrize("command", ["trc", "trc.artifact.claims"])
+@pytest.mark.usefixtures("foreground")
 def test_command_that_is_interrupted_while_it_loads_says_one_line(command):
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     process = subprocess.Popen([sys.executable, "-m", command, "--help"], cwd=Path(__file__).parents[1], **how)

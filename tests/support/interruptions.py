@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which what a shell runs in the background has not
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         calm, disturbed = (clone(Path(scratch) / name) for name in ("calm", "disturbed"))
