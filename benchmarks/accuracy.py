@@ -19,9 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 import trc
-from trc.artifact.equal_cost import ASKS
 from trc.artifact.presets import PAPER_PROBLEMS
 from trc.common.provenance import project_root
+from trc.model.guarded import SPENT
 
 SEED = 0
 
@@ -34,6 +34,9 @@ WANTED, TOGETHER, ALONE = (1e-3, 1e-6), 1024, 32
 #: How often networks are refined, by kind.
 NETWORKS = {"error": (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30), "newton": (0, 1, 2, 3, 4, 5, 6, 8)}
 NETWORKS["costate"] = (*NETWORKS["error"], 50, 100)
+
+#: Simulations and passes backwards of a refinement.
+ASKS = {"error": SPENT["told"], "costate": SPENT["gradient"], "newton": SPENT["step"]}
 
 #: Refinements before the Newton steps of a solver that a network starts.
 BEFORE = 1

@@ -9,7 +9,6 @@ from trc.artifact.figures.names import (
     BOTH,
     COMPARED,
     DESCENTS,
-    PASSES,
     RULES,
     SETTINGS,
     TELLS,
@@ -128,13 +127,7 @@ def outside():
     told = ("error", "costate")
     plants = crossed(mu=(0.5, 2.0), way=WAYS, told=told, seed=(0, 1), iterate=(0, 3, 30))
     box = {"set": ("test", "wide"), "way": WAYS, "range": ("own", "1.25")}
-    curves = crossed(problem=PROBLEMS[1:], **box, told=told, iterate=(0, 3, 30))
-    descents = crossed(set=box["set"], method=DESCENTS, step=range(3))
-    return both(curves, "gap", "gap_of_seeds") | {
-        "plants": plants.assign(gap=plants["mu"]),
-        "spent": curves.assign(seed=0, rollouts=curves["iterate"], adjoints=curves["iterate"]),
-        "at_equal_cost": descents.assign(rollouts=1 + descents["step"], adjoints=descents["step"], gap=0.01),
-    }
+    return iterated(problem=PROBLEMS[1:], **box, told=told) | {"plants": plants.assign(gap=plants["mu"])}
 
 
 def halting():
@@ -179,10 +172,10 @@ def tables(experiment):
         variants = pd.DataFrame(list(SETTINGS), columns=["variant", "weight"]).assign(problem="van_der_pol")
         return both(variants[["problem", "variant", "weight"]], "success", "gap")
     if experiment == "iterations":
-        answers = crossed(problem=PROBLEMS, variant=PASSES, iterate=(0, 1, 3, 10))
-        answers = answers[(answers["iterate"] == 0) | ~answers["variant"].str.startswith("plain")]
-        costs = answers.assign(flops=1_000_000 * (1 + answers["iterate"]))
-        return both(answers, "gap") | {"costs": costs, "networks": networks(crossed(problem=PROBLEMS, variant=PASSES))}
+        recursive = ("K1-n3", "K3-n3", "K7-n3", "K3-n1")
+        plain = ("plain-parameters", "plain-arithmetic", "plain-longer")
+        variants = crossed(problem=PROBLEMS, variant=(*recursive, "K3-n3-alone", *plain))
+        return both(variants, "gap", "success") | {"networks": networks(variants)}
     if experiment == "size_ablation":
         names = ("small", "medium", "large", "latent-128", "latent-256", "blocks-1", "blocks-3", "blocks-4")
         variants = crossed(problem=PROBLEMS, set=("test", "wide"), variant=names)

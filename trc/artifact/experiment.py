@@ -172,6 +172,12 @@ class Experiment:
                     found.setdefault((problem, *part, *variant, *name), []).append(judged[k])
         return {key: join(outcomes) for key, outcomes in found.items()}
 
+    def answers(self, iterates: Outcomes) -> Outcomes:
+        """Of outcomes of iterates those of the answers: after as many refinements as each network was trained with."""
+        last = {key[:-1]: getattr(model.config, "num_outer_cycles", 0) for key, model in self.models.items()}
+        chosen = {key: iterates[(*key, k)] for key, k in last.items()}
+        return self.outcomes(chosen, iterates.names[:-1])
+
     def outcomes(
         self, by_key: Mapping[Key, Outcome], names: Sequence[str], seeds: Sequence[int] | None = None
     ) -> Outcomes:
