@@ -19,9 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 import trc
+from trc.artifact.equal_cost import ASKS
 from trc.artifact.presets import PAPER_PROBLEMS
 from trc.common.provenance import project_root
-from trc.model.guarded import SPENT
 
 SEED = 0
 
@@ -35,9 +35,6 @@ WANTED, TOGETHER, ALONE = (1e-3, 1e-6), 1024, 32
 NETWORKS = {"error": (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30), "newton": (0, 1, 2, 3, 4, 5, 6, 8)}
 NETWORKS["costate"] = (*NETWORKS["error"], 50, 100)
 
-#: Simulations and passes backwards of a refinement.
-ASKS = {"error": SPENT["told"], "costate": SPENT["gradient"], "newton": SPENT["step"]}
-
 #: Refinements before the Newton steps of a solver that a network starts.
 BEFORE = 1
 
@@ -45,7 +42,8 @@ BEFORE = 1
 @dataclass(frozen=True)
 class Way:
     """Controls ``[B, T, m]`` of instances at an effort, and what an instance takes in the mean: simulations and passes
-    backwards, of IPOPT evaluations of the dynamics and of their derivatives. `alone` ways take one at a time.
+    backwards, of IPOPT evaluations of the dynamics and of their derivatives. `alone` ways take one at a time. What they
+    are called in print is in :data:`trc.artifact.figures.names.TIMED`.
     """
 
     name: str
@@ -61,20 +59,20 @@ def ways(problem: trc.Problem) -> Iterator[Way]:
         path = project_root() / "results" / "checkpoints" / f"{problem.name}-{told}.safetensors"
         model = trc.load_model(path).eval()
         spent = partial(spent_by_network, ASKS[told])
-        yield Way(f"network, {told}", partial(by_network, model), spent, efforts)
+        yield Way(told, partial(by_network, model), spent, efforts)
         if told == "error":
             alone = partial(by_planner, planner(model))
-            yield Way("network, error, without torch", alone, spent, efforts, alone=True)
+            yield Way("error-planner", alone, spent, efforts, alone=True)
         if told != "newton":
             both = partial(by_both, problem, model)
             taken = partial(spent_by_ilqr, both, [BEFORE * count for count in ASKS[told]])
-            yield Way(f"network, {told}, and Newton", partial(controls_of, both), taken, range(1, 15))
+            yield Way(f"{told}-ilqr", partial(controls_of, both), taken, range(1, 15))
     for start in ("lqr", "zero"):
         ilqr = partial(by_ilqr, problem, start)
         taken = partial(spent_by_ilqr, ilqr, (float(start == "lqr"), 0))
-        yield Way(f"ilqr from {start}", partial(controls_of, ilqr), taken, range(1, 30))
+        yield Way(f"ilqr-{start}", partial(controls_of, ilqr), taken, range(1, 30))
     ipopt = ByIpopt(problem)
-    yield Way("IPOPT from lqr", ipopt, ipopt.spent, (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8), alone=True)
+    yield Way("ipopt-lqr", ipopt, ipopt.spent, (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8), alone=True)
 
 
 def spent_by_network(asks: tuple[int, int], initial: Tensor, target: Tensor, effort: int) -> tuple[float, float]:

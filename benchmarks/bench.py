@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from accuracy import measure_accuracy
+from accuracy import TOGETHER, measure_accuracy
 from ipopt import PROBLEMS, VARIATIONS, compare
 from model import loss_races, network_races, single_races
 from plain import step_by_step
@@ -219,7 +219,7 @@ def main() -> None:
     write_table(accuracy, folder / "accuracy.csv")
     agreement = measure_agreement(INSTANCES)
     print(agreement.to_string(index=False, float_format="{:.1e}".format))
-    parameters = vars(options) | {"seed": SEED, "instances": INSTANCES, "threads": 1}
+    parameters = vars(options) | {"seed": SEED, "instances": INSTANCES, "together": TOGETHER, "threads": 1}
     record.write({"agreement": agreement, "memory": memory}, parameters=parameters)
     print(f"written to {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}")
 

@@ -148,3 +148,5 @@ def test_operations_of_a_recursive_network_are_those_of_its_layers(K, n, feedbac
     refinement = error + linear(T, d) + blocks * tokens * linear(d, 2 * d) + linear(d + T, hidden) + linear(hidden, T)
     block = linear(d, 3 * d) + linear(d, d) + 2 * linear(d, 2 * d)
     assert count_flops(network) == once + K * refinement + K * n * blocks * block
+    assert count_flops(network, iterations=5) == once + 5 * refinement + 5 * n * blocks * block
+    assert count_flops(network, iterations=0) == once

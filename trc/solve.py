@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from .common.checks import NotFinite
-from .common.modes import values_only
+from .common.modes import evaluating, values_only
 from .experts import Trajectory, ilqr
 from .model import ControlNetwork, check_network
 from .model.starts import Start
@@ -49,17 +49,17 @@ def solve(
     if model is None:
         return ilqr(problem, initial, target, start="lqr" if start is None else start, **limits)
     check_network(model)
-    was_training, own, place = model.training, model.problem, next(model.parameters())
+    own, place = model.problem, next(model.parameters())
     if own is not None and own.name != problem.name:
         raise ValueError(f"the model is for {own.name!r}, not for {problem.name!r}.")
     model.problem = problem  # with its parameters, not those that the network was trained with
-    model.eval()
     asked = partial(model, initial.to(place), target.to(place), iterations=iterations, start=start)
     try:
-        plan = asked()["controls"]
-    except NotFinite:  # of some, which are left where they last were
-        plan = asked(tolerance=tolerance)["controls"]
+        with evaluating(model):
+            try:
+                plan = asked()["controls"]
+            except NotFinite:  # of some, which are left where they last were
+                plan = asked(tolerance=tolerance)["controls"]
     finally:
         model.problem = own
-        model.train(was_training)
     return ilqr(problem, initial, target, start=plan.to(initial), **limits)

@@ -127,7 +127,13 @@ def outside():
     told = ("error", "costate")
     plants = crossed(mu=(0.5, 2.0), way=WAYS, told=told, seed=(0, 1), iterate=(0, 3, 30))
     box = {"set": ("test", "wide"), "way": WAYS, "range": ("own", "1.25")}
-    return iterated(problem=PROBLEMS[1:], **box, told=told) | {"plants": plants.assign(gap=plants["mu"])}
+    curves = crossed(problem=PROBLEMS[1:], **box, told=told, iterate=(0, 3, 30))
+    descents = crossed(set=box["set"], method=DESCENTS, step=range(3))
+    return both(curves, "gap", "gap_of_seeds") | {
+        "plants": plants.assign(gap=plants["mu"]),
+        "spent": curves.assign(seed=0, rollouts=curves["iterate"], adjoints=curves["iterate"]),
+        "at_equal_cost": descents.assign(rollouts=1 + descents["step"], adjoints=descents["step"], gap=0.01),
+    }
 
 
 def halting():

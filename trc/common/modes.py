@@ -4,10 +4,11 @@ Compilers, tracers and ``torch.func`` follow a computation operation by operatio
 Whatever passes them by (compiled code, a derivative of one's own, a look at a number) is left out then.
 """
 
+import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, NoReturn, TypeVar
 
@@ -131,6 +132,19 @@ def pullback(
         value = function(*leaves)
     options = {"retain_graph": True, "create_graph": graph, "materialize_grads": True}
     return value, functools.partial(torch.autograd.grad, value, leaves, **options)
+
+
+@contextlib.contextmanager
+def evaluating(network: torch.nn.Module) -> Iterator[None]:
+    """A network that is asked and not trained, and afterwards is as it was; to tell all its parts takes time."""
+    was_training = network.training
+    if was_training:
+        network.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            network.train()
 
 
 def values_only(function: F) -> F:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check_tensor
-from ..common.modes import values_only
+from ..common.modes import evaluating, values_only
 from ..experts import lqr
 from ..model import ControlNetwork, check_network
 from ..problems import Problem, check_problem
@@ -45,18 +45,15 @@ def propose(
     check_network(model)
     for states, what in ((initial, "initial states"), (target, "target states")):
         check_tensor(states, (None, model.config.state_dim), what)
-    was_training, place = model.training, next(model.parameters())
-    model.eval()
+    place = next(model.parameters())
     options = {"return_all_iterations": True, "iterations": iterations, "dynamics_fn": dynamics_fn} | how
-    try:
-        rows = torch.arange(len(initial), device=initial.device).chunk(max(1, math.ceil(len(initial) / CHUNK)))
+    rows = torch.arange(len(initial), device=initial.device).chunk(max(1, math.ceil(len(initial) / CHUNK)))
+    with evaluating(model):
         outputs = [
             model(initial[part].to(place), target[part].to(place), **options | _start_of(part, len(initial), how))
             for part in rows
         ]
-        iterates = [output["all_controls"] for output in outputs]
-    finally:
-        model.train(was_training)
+    iterates = [output["all_controls"] for output in outputs]
     own = model.config.num_outer_cycles
     count = 1 + (own if iterations is None or own == 0 else iterations)
     return torch.cat([_lengthened(one, count) for one in iterates]).to(initial)

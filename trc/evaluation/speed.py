@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..common.checks import check_count
+from ..common.modes import evaluating
 from ..common.parallel import single_thread
 from ..model import FEEDBACKS, ControlNetwork, TinyRecursiveControl
 from ..model.feedback import Observation
@@ -35,14 +36,11 @@ def measure_speed(
     parameter = next(model.parameters())
     generator = torch.Generator().manual_seed(0)
     found: dict[str, float] = {}
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode(), single_thread():
+    with evaluating(model), torch.inference_mode(), single_thread():
         for name, size in (("latency_ms", 1), ("batch_latency_ms", batch_size)):
             instances = [t.to(parameter) for t in problem.sample(size, generator=generator)]
             first, median, third = _quartiles(lambda x=instances: model(*x), repeats)
             found |= {name: 1e3 * median, f"{name}_q1": 1e3 * first, f"{name}_q3": 1e3 * third}
-    model.train(was_training)
     return found | {
         "batch_size": batch_size,
         "throughput": 1e3 * batch_size / found["batch_latency_ms"],
@@ -51,24 +49,25 @@ def measure_speed(
     }
 
 
-def count_flops(model: ControlNetwork) -> int:
+def count_flops(model: ControlNetwork, iterations: int | None = None) -> int:
     """Floating-point operations of a network for one instance: two for each multiplication and addition of a product.
 
-    The simulator's work is not counted, nor is what goes on between linear layers and other matrix products.
+    After so many refinements, or as many as a recursive network was made for. The simulator's work is not counted, nor
+    is what goes on between linear layers and other matrix products.
     """
     parameter, config = next(model.parameters()), model.config
     states = parameter.new_zeros(1, config.state_dim)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
         if isinstance(model, TinyRecursiveControl):
-            _think(model, states)
+            _think(model, states, config.num_outer_cycles if iterations is None else iterations)
         else:
             model(states, states)
     return counter.get_total_flops()
 
 
-def _think(model: TinyRecursiveControl, states: Tensor) -> None:
-    """All refinements of one instance ``[1, n]``, told of nothing but zeros."""
+def _think(model: TinyRecursiveControl, states: Tensor, iterations: int) -> None:
+    """So many refinements of one instance ``[1, n]``, told of nothing but zeros."""
     config, told = model.config, FEEDBACKS[model.config.feedback]
     z_0 = model.encode_state(model.scaled_inputs(states, states, None))
     controls, latents = model.first_guess(z_0), model.first_latents(z_0)
@@ -76,7 +75,7 @@ def _think(model: TinyRecursiveControl, states: Tensor) -> None:
     if model.uses_feedback:
         features = states.new_zeros(1, told.size(config.state_dim, config.control_dim, config.control_horizon))
         nothing = Observation(states, states, features, torch.zeros_like(controls) if told.steps else None)
-    for _ in range(config.num_outer_cycles):
+    for _ in range(iterations):
         latents, controls = model.refinement(z_0, latents, controls, nothing)
 
 

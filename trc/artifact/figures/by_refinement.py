@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...plots import INK, MUTED
 from ..rows import select
-from .names import BEGINNINGS, BOTH, DESCENTS, RULES, TELLS, TRAININGS, WAYS, Look, present, title
+from .names import BEGINNINGS, BOTH, DESCENTS, FURTHER, RULES, TELLS, TRAININGS, WAYS, Look, present, title
 from .panels import GAP, band, legend_below, lines_of, log_axis, side_by_side, stacked
 from .registry import figure
 
@@ -22,6 +22,9 @@ EDGE = 1.15
 
 #: Refinements are drawn over their number plus one, so that the first guess has a place on a logarithmic axis.
 SHIFT = 1
+
+#: What curves at equal cost are drawn over.
+COST = "simulations and passes backwards, +1"
 
 
 @figure(17, "told", page="book/costate", experiment="costate")
@@ -38,16 +41,10 @@ def equal_cost(at_equal_cost: pd.DataFrame) -> Figure:
     """
     networks = present(TELLS | BOTH, at_equal_cost["method"])
     looks = networks | DESCENTS
-    figure, panels = side_by_side(at_equal_cost, 3.8, x="simulations and passes backwards, +1", y=GAP)
+    figure, panels = side_by_side(at_equal_cost, 3.8, x=COST, y=GAP)
     for problem, ax in panels.items():
         for name, look in looks.items():
-            rows = select(at_equal_cost, problem=problem, method=name)
-            spent = rows["rollouts"] + rows["adjoints"] + SHIFT
-            network = name in networks
-            line = {"color": look.color, "marker": look.marker, "markersize": 4 if network else 2}
-            ax.plot(
-                spent, _percent(rows["gap"]), linewidth=1.8 if network else 0.9, alpha=1 if network else 0.8, **line
-            )
+            _by_cost(ax, select(at_equal_cost, problem=problem, method=name), look, name in networks)
         ax.set_xlim(0.8, 400)
         log_axis(ax, "xy")
     legend_below(figure, lines_of(looks, markersize=3.5), 3)
@@ -113,6 +110,29 @@ def further_out(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             _band(ax, summary, runs, {"problem": problem, "told": told, "way": way}, look)
 
     return _grid(_problems(summary), _told(summary), draw, _legend(WAYS))
+
+
+@figure(27, "further_cost", page="book/outside", experiment="outside")
+def further_cost(at_equal_cost: pd.DataFrame, summary: pd.DataFrame, spent: pd.DataFrame) -> Figure:
+    """Gap by simulations and passes backwards further out: networks, and what one does without one.
+
+    `at_equal_cost` has ``set, method, step, rollouts, adjoints, gap``, `summary` gaps by ``problem, set, way, range,
+    told, iterate``, and `spent` simulations and passes by the same and ``seed``.
+    """
+    keys = ["problem", "set", "way", "range", "told", "iterate"]
+    gaps = select(summary, metric="gap_of_seeds").rename(columns={"value": "gap"})
+    networks = spent.groupby(keys, as_index=False)[["rollouts", "adjoints"]].mean().merge(gaps, on=keys)
+
+    def draw(ax: Axes, problem: str, name: str) -> None:
+        for (way, extent, told), look in FURTHER.items():
+            where = {"problem": problem, "set": name, "way": way, "range": extent, "told": told}
+            _by_cost(ax, select(networks, **where), look, True)
+        for method, look in DESCENTS.items():
+            _by_cost(ax, select(at_equal_cost, set=name, method=method), look, False)
+
+    sets = {"wide": "1.5 × the range", "wider": "2 × the range"}
+    legend = lines_of(FURTHER | DESCENTS, markersize=3.5)
+    return _grid(_problems(summary), present(sets, summary["set"]), draw, legend, legend_columns=2, height=3.8, x=COST)
 
 
 @figure(23, "plants", page="book/outside", experiment="outside")
@@ -243,6 +263,13 @@ def _band(ax: Axes, summary: pd.DataFrame, runs: pd.DataFrame, where: Mapping[st
     clipped = [_shifted(select(frame, **where)) for frame in (summary, runs)]
     if len(clipped[0]):
         band(ax, *clipped, {}, 1, 0.4, color=look.color)
+
+
+def _by_cost(ax: Axes, rows: pd.DataFrame, look: Look, network: bool) -> None:
+    """Gap by simulations and passes backwards together; networks stand out."""
+    line = {"color": look.color, "marker": look.marker, "markersize": 4 if network else 2}
+    line |= {"linewidth": 1.8, "zorder": 3} if network else {"linewidth": 0.9, "alpha": 0.8}
+    ax.plot(rows["rollouts"] + rows["adjoints"] + SHIFT, _percent(rows["gap"]), **line)
 
 
 def _shifted(rows: pd.DataFrame) -> pd.DataFrame:

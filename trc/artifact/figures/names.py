@@ -64,6 +64,12 @@ DESCENTS = {
     "ilqr-lqr": Look("iterative LQR, from LQR", "#009e73", "s"),
 }
 
+#: Ways to a plan that is good enough, whose time is taken.
+TIMED = {name: f"network, {TELLS[name].title}" for name in ("error", "costate", "newton")}
+TIMED |= {"error-planner": f"network, {TELLS['error'].title}, without torch"}
+TIMED |= {f"{name}-ilqr": f"network, {TELLS[name].title}, once, then iterative LQR" for name in ("error", "costate")}
+TIMED |= {name: DESCENTS[name].title for name in ("ilqr-zero", "ilqr-lqr")} | {"ipopt-lqr": "IPOPT, from LQR"}
+
 #: Where a refinement begins.
 BEGINNINGS = {
     "guess": Look("its own guess", "#0072b2"),
@@ -78,6 +84,14 @@ WAYS = {
     "plain": Look("as it is", INK),
     "guarded": Look("under guard", "#d55e00", "s"),
     "guarded-lqr": Look("under guard, from the cheaper of guess and LQR", "#e69f00", "^"),
+}
+
+#: Networks further out, by way, range of the training and what they are told.
+FURTHER = {
+    ("plain", "own", "costate"): Look("told the costate, as it is", "#aa4499", "s"),
+    ("plain", "1.25", "costate"): Look("… trained on 1.25 × the range", "#cc6677", "D"),
+    ("guarded-lqr", "own", "costate"): Look("… under guard, from LQR or guess", "#d55e00", "^"),
+    ("guarded-lqr", "own", "newton"): Look("told the Newton step, so guarded", "#117733", "^"),
 }
 
 #: Trainings that differ in one thing.
