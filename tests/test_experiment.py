@@ -63,12 +63,16 @@ def test_experiment_from_training_to_tables(make, tmp_path):
     assert said["training_weight_decay"].tolist() == [trc.training.TrainingConfig().weight_decay] * 4
 
 
-def test_a_plain_network_has_one_iterate(make):
+def test_iterates_and_answers(make):
     exp = make(seeds="0")
     plain = {"size": "feedforward", "feedback": "none", "model": {"width": 8}}
     exp.train({"K2": {"model": {"num_outer_cycles": 2}}, "plain": plain})
     iterates = exp.judge_iterates(4)
     assert [key[1:] for key in iterates.by_key] == [("K2", k) for k in range(5)] + [("plain", 0)]
+    answers = exp.answers(iterates)
+    assert answers.names == ("problem", "variant")
+    assert answers["double_integrator", "K2"] is iterates["double_integrator", "K2", 2]
+    assert answers["double_integrator", "plain"] is iterates["double_integrator", "plain", 0]
     with_teacher = exp.judge_iterates(1, teachers=True)
     assert "control_mse" in with_teacher["double_integrator", "K2", 1]
 

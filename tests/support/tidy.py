@@ -9,7 +9,6 @@ from trc.artifact.figures.names import (
     BOTH,
     COMPARED,
     DESCENTS,
-    PASSES,
     RULES,
     SETTINGS,
     TELLS,
@@ -179,12 +178,12 @@ def tables(experiment):
         variants = pd.DataFrame(list(SETTINGS), columns=["variant", "weight"]).assign(problem="van_der_pol")
         return both(variants[["problem", "variant", "weight"]], "success", "gap")
     if experiment == "iterations":
-        answers = crossed(problem=PROBLEMS, variant=PASSES, iterate=(0, 1, 3, 10))
-        answers = answers[(answers["iterate"] == 0) | ~answers["variant"].str.startswith("plain")]
-        costs = answers.assign(flops=1_000_000 * (1 + answers["iterate"]))
-        return both(answers, "gap") | {"costs": costs, "networks": networks(crossed(problem=PROBLEMS, variant=PASSES))}
+        recursive = ("K1-n3", "K3-n3", "K7-n3", "K3-n1")
+        plain = ("plain-parameters", "plain-arithmetic", "plain-longer")
+        variants = crossed(problem=PROBLEMS, variant=(*recursive, "K3-n3-alone", *plain))
+        return both(variants, "gap", "success") | {"networks": networks(variants)}
     if experiment == "size_ablation":
-        names = ("small", "medium", "large", "latent-128", "blocks-1", "blocks-3")
+        names = ("small", "medium", "large", "latent-128", "latent-256", "blocks-1", "blocks-3", "blocks-4")
         variants = crossed(problem=PROBLEMS, set=("test", "wide"), variant=names)
         untrained = crossed(problem=PROBLEMS, start=("near-zero", "pytorch"), size=("small", "medium", "large"))
         costs = networks(crossed(problem=PROBLEMS, variant=names))

@@ -172,6 +172,12 @@ class Experiment:
                     found.setdefault((problem, *part, *variant, *name), []).append(judged[k])
         return {key: join(outcomes) for key, outcomes in found.items()}
 
+    def answers(self, iterates: Outcomes) -> Outcomes:
+        """Of outcomes of iterates those of the answers: after as many refinements as each network was trained with."""
+        last = {key[:-1]: getattr(model.config, "num_outer_cycles", 0) for key, model in self.models.items()}
+        chosen = {key: iterates[(*key, k)] for key, k in last.items()}
+        return self.outcomes(chosen, iterates.names[:-1])
+
     def outcomes(
         self, by_key: Mapping[Key, Outcome], names: Sequence[str], seeds: Sequence[int] | None = None
     ) -> Outcomes:
@@ -191,13 +197,10 @@ class Experiment:
                 rows.append((*key, found["gap"]))
         return pd.DataFrame(rows, columns=["problem", *self.keys, "seed", "gap"])
 
-    def networks(self, iterations: int | None = None) -> pd.DataFrame:
-        """What each variant's network costs: parameters, and operations of its matrix products for one instance.
-
-        After so many refinements, or as many as each was made for.
-        """
+    def networks(self) -> pd.DataFrame:
+        """What each variant's network costs: parameters, and operations of its matrix products for one instance."""
         first = {key[:-1]: model for key, model in self.models.items() if key[-1] == self.seeds[0]}
-        rows = [(*key, model.num_parameters(), count_flops(model, iterations)) for key, model in first.items()]
+        rows = [(*key, model.num_parameters(), count_flops(model)) for key, model in first.items()]
         return pd.DataFrame(rows, columns=["problem", *self.keys, "parameters", "flops"])
 
     def losses(self) -> pd.DataFrame:

@@ -103,8 +103,7 @@ def report(
 
     ``problem`` and ``num_instances``; ``metrics`` of the last iterate, named as the columns of :func:`compare`, and
     ``optimum_success``; ``refinement``, see :func:`refinement_metrics`, with at least one; and ``speed``, see
-    :func:`measure_speed`. `iterations` and `how` are as for :func:`propose`; the speed is that of as many refinements
-    without more ado.
+    :func:`measure_speed`. `iterations` and `how` are as for :func:`propose`; the speed is that of the plain way.
     """
     problem = model.problem
     metrics = judge_iterates(model, problem, initial, target, iterations, expert_controls, **how)
@@ -121,7 +120,7 @@ def report(
     found: dict[str, Any] = {"problem": problem.to_dict(), "num_instances": len(initial), "metrics": row}
     if distance.shape[1] > 1:
         found["refinement"] = refinement_metrics(metrics["cost"], distance)
-    found["speed"] = measure_speed(model, problem, batch_size=min(1000, len(initial)), iterations=iterations)
+    found["speed"] = measure_speed(model, problem, batch_size=min(1000, len(initial)))
     return found
 
 

@@ -20,16 +20,9 @@ from ..problems import Problem
 
 
 def measure_speed(
-    model: ControlNetwork, problem: Problem, batch_size: int = 1000, repeats: int = 15, iterations: int | None = None
+    model: ControlNetwork, problem: Problem, batch_size: int = 1000, repeats: int = 15
 ) -> dict[str, float]:
     """Time and memory of a model, on one thread; the simulations of `problem` that it asks for are included.
-
-    Parameters
-    ----------
-    batch_size, repeats : int
-        Instances of the second time; and how often each is taken.
-    iterations : int, optional
-        Refinements; as many as the model was made for by default.
 
     Returns
     -------
@@ -46,7 +39,7 @@ def measure_speed(
     with evaluating(model), torch.inference_mode(), single_thread():
         for name, size in (("latency_ms", 1), ("batch_latency_ms", batch_size)):
             instances = [t.to(parameter) for t in problem.sample(size, generator=generator)]
-            first, median, third = _quartiles(lambda x=instances: model(*x, iterations=iterations), repeats)
+            first, median, third = _quartiles(lambda x=instances: model(*x), repeats)
             found |= {name: 1e3 * median, f"{name}_q1": 1e3 * first, f"{name}_q3": 1e3 * third}
     return found | {
         "batch_size": batch_size,

@@ -7,9 +7,19 @@ from matplotlib.ticker import MaxNLocator
 
 from ...plots import INK
 from ..rows import select, value_of
-from .names import AXES, PASSES, STARTS, TOLD, VARIANTS, present, title
-from .panels import GAP, band, compared, legend_below, lines_of, log_axis, losses, side_by_side, stacked, upright
+from .names import AXES, STARTS, TOLD, VARIANTS, cycles, present, title
+from .panels import GAP, compared, legend_below, lines_of, log_axis, losses, side_by_side, stacked, upright
 from .registry import figure
+
+#: Where the names stand that would lie on each other otherwise: offset in points, and alignment.
+LABELS = {
+    "K3-n3": ((-7, -9), "right"),
+    "K3-n5": ((0, 18), "center"),
+    "K5-n3": ((-7, -9), "right"),
+    "K7-n3": ((8, 8), "left"),
+    "K3-n3-alone": ((-8, -2), "right"),
+    "plain-arithmetic": ((8, -12), "left"),
+}
 
 
 @figure(8, page="book/feedback", experiment="feedback", tier="ablations")
@@ -24,21 +34,22 @@ def feedback(summary: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 
 @figure(11, page="book/iterations", experiment="iterations", tier="ablations")
-def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, costs: pd.DataFrame) -> Figure:
-    """Gap by the arithmetic of one answer: recursive networks at each refinement, beside plain ones.
+def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> Figure:
+    """Gap by the arithmetic of one answer: recursive networks beside plain ones.
 
-    By ``problem, variant, iterate, metric``; `costs` has ``problem, variant, iterate, flops``.
+    By ``problem, variant, metric``; `networks` has ``problem, variant, parameters, flops``.
     """
-    summary, runs = (select(frame, metric="gap").merge(costs) for frame in (summary, runs))
-    summary, runs = (frame.assign(iterate=frame["flops"] / 1e6) for frame in (summary, runs))
-    shown = present(PASSES, costs["variant"])
-    figure, panels = side_by_side(costs, 3.4, x="million operations an answer", y=GAP)
+    figure, panels = side_by_side(networks, 3.4, x="million operations an answer", y=GAP)
     for problem, ax in panels.items():
-        for variant, look in shown.items():
-            where = {"problem": problem, "variant": variant}
-            band(ax, summary, runs, where, 100, 0.4, color=look.color, marker=look.marker, markersize=4)
+        for network in select(networks, problem=problem).itertuples():
+            where = {"problem": problem, "variant": network.variant, "metric": "gap"}
+            x, look = network.flops / 1e6, cycles(network.variant)
+            upright(ax, x, summary, runs, where, look)
+            name, place = look.title.replace(", ", ",\n"), (x, 100 * value_of(summary, **where))
+            shift, side = LABELS.get(network.variant, ((7, 3), "left"))
+            ax.annotate(name, place, textcoords="offset points", xytext=shift, ha=side, fontsize=7, color=look.color)
         log_axis(ax, "xy")
-    legend_below(figure, lines_of(shown, markersize=4), 3)
+        ax.margins(x=0.15)
     return figure
 
 
@@ -46,8 +57,7 @@ def arithmetic(summary: pd.DataFrame, runs: pd.DataFrame, costs: pd.DataFrame) -
 def sizes(summary: pd.DataFrame, runs: pd.DataFrame, networks: pd.DataFrame) -> Figure:
     """Gap by the number of parameters and by arithmetic, along three ways to have more of them.
 
-    By ``problem, set, variant, metric``; the set ``test`` is drawn. `networks` has ``problem, variant, parameters,
-    flops``.
+    By ``problem, set, variant, metric``; the set ``test`` is drawn. `networks` is as in :func:`arithmetic`.
     """
     summary, runs = (select(frame, set="test", metric="gap") for frame in (summary, runs))
     costs = {"parameters": "million parameters", "flops": "million operations an answer"}

@@ -89,6 +89,7 @@ WAYS = {
 #: Networks further out, by way, range of the training and what they are told.
 FURTHER = {
     ("plain", "own", "costate"): Look("told the costate, as it is", "#aa4499", "s"),
+    ("plain", "1.25", "costate"): Look("… trained on 1.25 × the range", "#cc6677", "D"),
     ("guarded-lqr", "own", "costate"): Look("… under guard, from LQR or guess", "#d55e00", "^"),
     ("guarded-lqr", "own", "newton"): Look("told the Newton step, so guarded", "#117733", "^"),
 }
@@ -110,6 +111,7 @@ TRAININGS = {
 
 #: How many refinements unrolled networks are trained through.
 UNROLLED_THROUGH = {"K1": 1, "unrolled": 3, "K5": 5, "K7": 7}
+UNROLLED_THROUGH |= {f"K{K}-n3": K for K in (1, 3, 5, 7)}
 
 #: When to stop.
 RULES = {
@@ -157,21 +159,18 @@ SETTINGS = {
 #: Networks that differ from the small one along one axis, in order.
 AXES = {
     ("small", "medium", "large"): Look("the three sizes", INK),
-    ("small", "latent-128"): Look("wider latent alone", "#0072b2", "s"),
-    ("blocks-1", "small", "blocks-3"): Look("more blocks alone", "#d55e00", "^"),
+    ("small", "latent-128", "latent-256"): Look("wider latent alone", "#0072b2", "s"),
+    ("blocks-1", "small", "blocks-3", "blocks-4"): Look("more blocks alone", "#d55e00", "^"),
 }
 
 #: How untrained networks start.
 STARTS = {"near-zero": Look("near zero, as here", "#9a9a9a"), "pytorch": Look("as PyTorch draws it", "#e69f00")}
 
-#: Networks of the experiment on iterations: passes of the blocks in a refinement, and networks that refine nothing.
-PASSES = {
-    "passes-1": Look("one pass", "#88ccee", "v"),
-    "passes-3": Look("three passes, the base", "#0072b2"),
-    "passes-5": Look("five passes", "#332288", "^"),
-    "alone": Look("told nothing", "#56b4e9", "s"),
-    "plain-parameters": Look("plain, same parameters", "#777777", "*"),
-    "plain-arithmetic": Look("plain, same arithmetic", "#661100", "*"),
+#: Feed-forward networks of the experiment on iterations.
+PLAIN = {
+    "plain-parameters": Look("plain, same parameters", "#777777", "s"),
+    "plain-arithmetic": Look("plain, same arithmetic", "#777777", "s"),
+    "plain-longer": Look("plain, trained longer", "#777777", "s"),
 }
 
 #: Networks that are trained otherwise, for longer or with other rates.
@@ -191,6 +190,13 @@ VARIANTS = {
     "large": Look("large network", MUTED, "p"),
     "plain": Look("plain network", "#777777", "*"),
 }
+
+
+def cycles(variant: str) -> Look:
+    """A network of the experiment on iterations: ``3 × 5`` has three outer and five inner cycles."""
+    outer, _, inner = variant.removeprefix("K").partition("-n")
+    shade = "#56b4e9" if variant.endswith("-alone") else "#0072b2"
+    return PLAIN.get(variant) or Look(f"{outer} × {inner.replace('-alone', ', no feedback')}", shade)
 
 
 def title(problem: str) -> str:

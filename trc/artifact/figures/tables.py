@@ -8,7 +8,8 @@ import pandas as pd
 
 from ...common.text import interval, number, percent, share, times
 from ..rows import row_of, select
-from .names import COMPARED, FORMS, PASSES, VARIANTS, present, title
+from .names import COMPARED, FORMS, VARIANTS, present, title
+from .names import cycles as cycles_look
 from .registry import table
 
 #: Gaps below this are those of the optimum's own accuracy.
@@ -78,41 +79,18 @@ def weight_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 @table(4, "iterations", page="book/iterations", experiment="iterations", tier="ablations")
-def passes(summary: pd.DataFrame, networks: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """Networks with more and fewer passes, and plain ones: what a refinement costs and what it reaches.
+def cycles(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
+    """Networks of more and fewer cycles, and plain ones: what they cost and what they reach.
 
-    By ``problem, variant, iterate, metric``; `networks` has ``problem, variant, parameters``, and `costs`
-    ``problem, variant, iterate, flops``.
+    By ``problem, variant, metric``; `networks` has ``problem, variant, parameters, flops``.
     """
-    rows = []
-    for network in networks.itertuples():
-        where = {"problem": network.problem, "variant": network.variant}
-        flops = select(costs, **where).set_index("iterate")["flops"] / 1e6
-        gaps = select(summary, **where, metric="gap").set_index("iterate")
-        row = {"problem": title(network.problem), "network": PASSES[network.variant].title}
-        row["thousand parameters"] = number(network.parameters / 1e3, 3)
-        row["million operations at once"] = number(flops[0], 2)
-        row["and a refinement"] = number(flops[1] - flops[0], 2) if 1 in flops else ""
-        for k in (0, 1, 3, 10, 30):
-            row[f"gap after {k}"] = _with_interval(gaps.loc[k], _share(gaps.at[k, "value"])) if k in gaps.index else ""
-        rows.append(row)
-    return _without_repeats(rows, "problem")
+    return _networks(summary, networks, lambda variant: cycles_look(variant).title)
 
 
 @table(5, "sizes", page="book/size_ablation", experiment="size_ablation", tier="ablations")
 def size_costs(summary: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
-    """Networks of several sizes on the test set: what they cost and what they reach.
-
-    By ``problem, set, variant, metric``; `networks` has ``problem, variant, parameters, flops``.
-    """
-    summary, rows = select(summary, set="test"), []
-    for network in networks.itertuples():
-        found = select(summary, problem=network.problem, variant=network.variant).set_index("metric")
-        row = {"problem": title(network.problem), "network": network.variant.replace("-", " ")}
-        row["thousand parameters"] = number(network.parameters / 1e3, 3)
-        row["million operations"] = number(network.flops / 1e6, 2)
-        rows.append(row | {"cost above the optimum's": _gap(found), "success": _success(found)})
-    return _without_repeats(rows, "problem")
+    """Networks of several sizes on the test set, as in :func:`cycles`, by ``problem, set, variant, metric``."""
+    return _networks(select(summary, set="test"), networks, lambda variant: variant.replace("-", " "))
 
 
 @table(6, page="book/convergence", experiment="rates", tier="ablations")
@@ -128,6 +106,17 @@ def rates(gaps: pd.DataFrame) -> pd.DataFrame:
         for rate, gap in found.items():
             row[f"rate {rate:g}"] = f"[{_share(gap)(gap)}]" if gap == found.min() else _share(gap)(gap)
         rows.append(row)
+    return _without_repeats(rows, "problem")
+
+
+def _networks(summary: pd.DataFrame, networks: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:
+    rows = []
+    for network in networks.itertuples():
+        found = select(summary, problem=network.problem, variant=network.variant).set_index("metric")
+        row = {"problem": title(network.problem), "network": name(network.variant)}
+        row["thousand parameters"] = number(network.parameters / 1e3, 3)
+        row["million operations"] = number(network.flops / 1e6, 2)
+        rows.append(row | {"cost above the optimum's": _gap(found), "success": _success(found)})
     return _without_repeats(rows, "problem")
 
 
