@@ -89,7 +89,6 @@ WAYS = {
 #: Networks further out, by way, range of the training and what they are told.
 FURTHER = {
     ("plain", "own", "costate"): Look("told the costate, as it is", "#aa4499", "s"),
-    ("plain", "1.25", "costate"): Look("… trained on 1.25 × the range", "#cc6677", "D"),
     ("guarded-lqr", "own", "costate"): Look("… under guard, from LQR or guess", "#d55e00", "^"),
     ("guarded-lqr", "own", "newton"): Look("told the Newton step, so guarded", "#117733", "^"),
 }
