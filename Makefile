@@ -77,7 +77,7 @@ book test figures verify: .venv/.ready
 
 experiments: check-experiments  ## re-run the notebooks: PRESET=smoke|paper [ONLY=name]
 reproduce:  ## re-run the experiments of the paper's main text at the paper preset, then verify; `make clean` first: from nothing
-bench: check-experiments  ## time it all against other ways to do the same (4 min); PRESET=paper writes results/bench
+bench: check-experiments  ## time it all against other ways to do the same (9 min); PRESET=paper writes results/bench
 peers: check-experiments  ## race the solvers that engineers run (3 min, a C++ compiler); PRESET=paper writes results/peers
 # Trials are short: notebooks side by side, one process each. A long run goes notebook by notebook, each with all processes.
 experiments reproduce bench peers: .venv/.ready

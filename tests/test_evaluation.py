@@ -5,6 +5,7 @@ import torch
 
 import trc
 from trc import evaluation
+from trc.common.modes import evaluating
 from trc.evaluation import refinement_metrics
 
 
@@ -184,6 +185,16 @@ def test_models_of_other_kinds_names_and_problems_are_refused(model, double_inte
             trc.compare(models, problem, *x, generator=g)
     with pytest.raises(ValueError, match=r"the model is for 'double_integrator', not for 'van_der_pol'\."):
         trc.evaluate(model, van_der_pol, *x)
+
+
+def test_network_is_as_it_was_after_a_failure_too(model):
+    with pytest.raises(RuntimeError, match="stop"), evaluating(model.train()):
+        assert not model.training
+        raise RuntimeError("stop")
+    assert model.training
+    with evaluating(model.eval()):
+        assert not model.training
+    assert not model.training
 
 
 # Speed

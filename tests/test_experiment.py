@@ -6,6 +6,8 @@ import torch
 
 import trc
 from trc.artifact import Experiment, experiment
+from trc.artifact.equal_cost import without_network
+from trc.artifact.further_out import judge_by_way, spent_by_way
 from trc.artifact.outcomes import join
 from trc.artifact.presets import base_recipe, opponents
 from trc.artifact.trained import train_all
@@ -75,6 +77,34 @@ def test_iterates_and_answers(make):
     assert answers["double_integrator", "plain"] is iterates["double_integrator", "plain", 0]
     with_teacher = exp.judge_iterates(1, teachers=True)
     assert "control_mse" in with_teacher["double_integrator", "K2", 1]
+
+
+def test_without_a_network_one_begins_at_the_start_and_never_gets_worse(make):
+    some = make().instances("double_integrator").first(8)
+    curves = pd.DataFrame(without_network(some, 3), columns=["method", "step", "rollouts", "adjoints", "gap", "median"])
+    problem, x0, target = some.problem, some.initial.double(), some.target.double()
+    idle = torch.zeros(8, problem.horizon, 1, dtype=torch.float64)
+    zero = problem.cost(trc.rollout(problem, x0, idle), idle, target).mean() / some.optimal_cost.mean() - 1
+    first = curves[curves["step"] == 0].set_index("method")
+    assert first["gap"][["gradient-zero", "adam-zero", "ilqr-zero"]].tolist() == pytest.approx([zero.item()] * 3)
+    assert (first["adjoints"] == 0).all()
+    for name in ("gradient", "adam", "ilqr"):  # saturated LQR is found by a simulation
+        assert first.at[f"{name}-lqr", "rollouts"] == 1 + first.at[f"{name}-zero", "rollouts"]
+    falls = curves.groupby("method")[["gap", "rollouts", "adjoints"]].diff().dropna()
+    assert (falls["gap"] < 1e-9).all() and (falls[["rollouts", "adjoints"]] >= 0).all(axis=None)
+    linear = curves[(curves["method"] == "ilqr-lqr") & (curves["step"] == 1)]
+    assert abs(linear["gap"].item()) < 1e-9  # one step is the optimum of a linear problem
+
+
+def test_the_guard_is_counted_beside_networks_as_they_are(make):
+    exp = make(seeds="0", keys=["range", "told"])
+    exp.train({("own", told): {"feedback": told} for told in ("error", "costate")})
+    assert {key[2] for key in judge_by_way(exp, [0, 2])} == {"plain", "guarded", "guarded-lqr"}
+    spent = spent_by_way(exp, [0, 2], [2])
+    plain = spent[spent["way"] == "plain"].set_index(["set", "told", "iterate"])[["rollouts", "adjoints"]]
+    assert plain.loc[("wide", "error", 2)].tolist() == [2, 0] and plain.loc[("wide", "costate", 2)].tolist() == [2, 2]
+    guarded = spent[spent["way"] == "guarded"].set_index(["set", "told", "iterate"])
+    assert (guarded["rollouts"] > plain.loc[guarded.index, "rollouts"]).all()  # each candidate is simulated
 
 
 def test_variants_may_depend_on_the_problem_and_come_in_several_parts(make):

@@ -126,7 +126,7 @@ def outside():
     """Further out, and with other plants."""
     told = ("error", "costate")
     plants = crossed(mu=(0.5, 2.0), way=WAYS, told=told, seed=(0, 1), iterate=(0, 3, 30))
-    box = {"set": ("test", "wide"), "way": WAYS, "range": ("own", "1.25")}
+    box = {"set": ("test", "wide"), "way": WAYS, "range": ("own",)}
     curves = crossed(problem=PROBLEMS[1:], **box, told=told, iterate=(0, 3, 30))
     descents = crossed(set=box["set"], method=DESCENTS, step=range(3))
     return both(curves, "gap", "gap_of_seeds") | {

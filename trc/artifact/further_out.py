@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from ..datasets import EVALUATION_SETS
+from ..model import ControlNetwork
 from .equal_cost import ASKS
 from .experiment import Experiment
 from .instances import Instances
@@ -47,7 +48,7 @@ def spent_by_way(exp: Experiment, iterates: Sequence[int], counted: Sequence[int
 
 
 def _counted(
-    model: Any, some: Instances, how: dict[str, Any], counted: Sequence[int]
+    model: ControlNetwork, some: Instances, how: dict[str, Any], counted: Sequence[int]
 ) -> Iterator[tuple[int, float, float]]:
     """What the guard has counted after so many refinements."""
     for k in counted:
